@@ -1,0 +1,104 @@
+"""Every error that drivetrain raises on purpose.
+
+Each class is also one of Python's own exceptions, so that an `except KeyError` or `except ValueError` written for
+another engine still catches it. A message says what happened, what was expected and how to fix it; `did_you_mean` adds
+the nearest right name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DrivetrainError(Exception):
+    """Base of all errors of this package."""
+
+    def __str__(self) -> str:
+        """The plain message (`KeyError` alone would print its `repr`)."""
+        return self.args[0] if len(self.args) == 1 and type(self.args[0]) is str else super().__str__()
+
+
+class ArgumentError(DrivetrainError, ValueError):
+    """An argument has the right type and a wrong value, or two arguments contradict each other."""
+
+
+class ArgumentTypeError(DrivetrainError, TypeError):
+    """An argument has a wrong type, or a call has an argument the callee does not know."""
+
+
+class MissingAttributeError(DrivetrainError, AttributeError):
+    """An object lacks an attribute or method that its role needs."""
+
+
+class NotFoundError(DrivetrainError, KeyError):
+    """A name was looked up and is not there: a registry entry, a metric, a field."""
+
+
+class DuplicateError(DrivetrainError, KeyError):
+    """A name is taken."""
+
+
+class BuildError(DrivetrainError, RuntimeError):
+    """Something could not be built from its config; the cause says why."""
+
+
+class MissingFileError(DrivetrainError, FileNotFoundError):
+    """A file or folder is not there."""
+
+
+class MissingPackageError(DrivetrainError, ImportError):
+    """An optional package is needed and not installed; the message holds the `pip install` line."""
+
+
+class BatchError(DrivetrainError, TypeError):
+    """A batch has a form that the model's step cannot unpack."""
+
+
+class LossError(DrivetrainError, TypeError, ValueError, KeyError):
+    """A model returned no loss, or something that is not one."""
+
+
+class MetricError(DrivetrainError, TypeError, ValueError):
+    """A metric returned something that is not a dict of results, or two metrics share a key."""
+
+
+class CheckpointError(DrivetrainError, RuntimeError):
+    """A checkpoint cannot be written, read or trusted."""
+
+
+class WeightsMismatchError(CheckpointError):
+    """The weights of a file do not fit the model."""
+
+
+class HookError(DrivetrainError, TypeError):
+    """A hook point is unknown, or a hook was called with arguments it does not take."""
+
+
+class NotReadyError(DrivetrainError, RuntimeError):
+    """A method was called before what it needs was set up."""
+
+
+def nearest(name: str, options: Iterable[str], count: int = 3) -> list[str]:
+    """The options closest to `name`, best first, judged without case."""
+    by_folded: dict[str, str] = {}
+    for option in options:
+        by_folded.setdefault(str(option).lower(), str(option))
+    return [by_folded[hit] for hit in difflib.get_close_matches(str(name).lower(), by_folded, n=count, cutoff=0.6)]
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """A sentence with the nearest names, with a space before it; empty when nothing is near.
+
+    >>> did_you_mean("ReNet", ["ResNet", "VGG"])
+    " Did you mean 'ResNet'?"
+    """
+    hits = nearest(name, options)
+    return f" Did you mean {' or '.join(map(repr, hits))}?" if hits else ""
+
+
+def require_package(package: str, purpose: str, extra: str | None = None) -> MissingPackageError:
+    """The error to raise when the optional `package` is missing; `extra` is the extra of drivetrain that brings it."""
+    install = f"drivetrain[{extra}]" if extra else package
+    return MissingPackageError(f"{purpose} needs the package {package!r}, which is not installed. "
+                               f'Install it with: pip install "{install}"')

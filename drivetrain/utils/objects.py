@@ -1,0 +1,51 @@
+"""Find and inspect Python objects."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+
+def get_object_from_string(obj_name: str) -> Any:
+    """The object behind a dotted path such as `torch.optim.SGD`, or None when there is no such module or attribute.
+
+    An error raised *inside* an imported module is not swallowed: it passes through, so that a broken module is told
+    apart from a missing one.
+    """
+    parts = obj_name.split(".")
+    for split in range(len(parts), 0, -1):
+        name = ".".join(parts[:split])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and (name == error.name or name.startswith(error.name + ".")):
+                continue
+            raise
+        for attribute in parts[split:]:
+            if not hasattr(found, attribute):
+                return None
+            found = getattr(found, attribute)
+        return found
+    return None
+
+
+def is_method_overridden(method: str, base_class: type, derived_class: type | object) -> bool:
+    """Whether `derived_class` (a class or an instance) defines its own `method`."""
+    derived = derived_class if isinstance(derived_class, type) else type(derived_class)
+    return getattr(derived, method) is not getattr(base_class, method)
+
+
+def is_seq_of(seq: Any, expected_type: type | tuple[type, ...], seq_type: type | None = None) -> bool:
+    """Whether `seq` is a sequence (of `seq_type`, if given) whose items are all `expected_type`."""
+    return isinstance(seq, seq_type or Sequence) and all(isinstance(item, expected_type) for item in seq)
+
+
+def is_list_of(seq: Any, expected_type: type | tuple[type, ...]) -> bool:
+    """Whether `seq` is a list whose items are all `expected_type`."""
+    return is_seq_of(seq, expected_type, list)
+
+
+def is_tuple_of(seq: Any, expected_type: type | tuple[type, ...]) -> bool:
+    """Whether `seq` is a tuple whose items are all `expected_type`."""
+    return is_seq_of(seq, expected_type, tuple)
