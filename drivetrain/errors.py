@@ -47,12 +47,20 @@ class MissingFileError(DrivetrainError, FileNotFoundError):
     """A file or folder is not there."""
 
 
+class IsFolderError(DrivetrainError, IsADirectoryError):
+    """A folder stands where a file was expected."""
+
+
 class MissingPackageError(DrivetrainError, ImportError):
     """An optional package is needed and not installed; the message holds the `pip install` line."""
 
 
 class BatchError(DrivetrainError, TypeError):
     """A batch has a form that the model's step cannot unpack."""
+
+
+class CollateError(DrivetrainError, RuntimeError, TypeError):
+    """The samples of a batch do not fit together."""
 
 
 class LossError(DrivetrainError, TypeError, ValueError, KeyError):
@@ -79,6 +87,10 @@ class NotReadyError(DrivetrainError, RuntimeError):
     """A method was called before what it needs was set up."""
 
 
+class SeparateUseError(DrivetrainError, NotImplementedError):
+    """A method was called on a collection and makes sense for its members only."""
+
+
 def nearest(name: str, options: Iterable[str], count: int = 3) -> list[str]:
     """The options closest to `name`, best first, judged without case."""
     by_folded: dict[str, str] = {}
@@ -100,5 +112,26 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 def require_package(package: str, purpose: str, extra: str | None = None) -> MissingPackageError:
     """The error to raise when the optional `package` is missing; `extra` is the extra of drivetrain that brings it."""
     install = f"drivetrain[{extra}]" if extra else package
-    return MissingPackageError(f"{purpose} needs the package {package!r}, which is not installed. "
-                               f'Install it with: pip install "{install}"')
+    return MissingPackageError(
+        f'{purpose} needs the package {package!r}, which is not installed. Install it with: pip install "{install}"'
+    )
+
+
+class FieldError(DrivetrainError, AttributeError):
+    """A field of a data element has a reserved name, or is already a field of the other kind."""
+
+
+class OutOfRangeError(DrivetrainError, IndexError):
+    """An index lies outside of what it indexes."""
+
+
+class SampleError(DrivetrainError, RuntimeError):
+    """A dataset could not give a sample."""
+
+
+class NotSupportedError(DrivetrainError, NotImplementedError):
+    """A class leaves out a method that is asked for."""
+
+
+class BatchDtypeError(BatchError, RuntimeError):
+    """A network was given a dtype that it cannot compute with, such as the bytes of images that nobody normalised."""

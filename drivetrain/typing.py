@@ -129,5 +129,17 @@ class RunnerLike(Protocol):
 DeviceLike: TypeAlias = "str | int | torch.device"
 """A device by name, by index or as an object."""
 
-__all__ = ["Batch", "ConfigType", "DeviceLike", "Iterator", "LogVars", "LoopLike", "Metrics", "OptimWrapperLike",
-           "RunnerLike", "Sequence", "StateDict", "Stateful"]
+__all__ = [
+    "Batch",
+    "ConfigType",
+    "DeviceLike",
+    "Iterator",
+    "LogVars",
+    "LoopLike",
+    "Metrics",
+    "OptimWrapperLike",
+    "RunnerLike",
+    "Sequence",
+    "StateDict",
+    "Stateful",
+]

@@ -16,8 +16,8 @@ _ITER_CHAIN = ("_before_iter", "_after_iter")
 class Hook:
     """Something that happens around the steps of a run.
 
-    Override the points you need; the runner passes itself as the first argument and calls only what is overridden, so an
-    unused point costs nothing. Lower `priority` runs first; hooks of one priority run in the order of registration.
+    Override the points you need; the runner passes itself as the first argument and calls only what is overridden, so
+    an unused point costs nothing. Lower `priority` runs first; hooks of one priority run in the order of registration.
 
     The points of training, in order::
 
@@ -136,7 +136,7 @@ class Hook:
         data_batch: DATA_BATCH = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """After a training step; `outputs` are the log variables, still on the device. `runner.iter` does not count it yet."""
+        """After a training step, which `runner.iter` does not count yet; `outputs` are its log variables."""
         self._after_iter(runner, batch_idx=batch_idx, data_batch=data_batch, outputs=outputs, mode="train")
 
     def after_val_iter(
@@ -204,7 +204,7 @@ class Hook:
 
 
 def overrides_point(hook: object, point: str) -> bool:
-    """Whether `hook` defines `point` itself: in its class, on the instance, or through the `_before_iter`-style chain."""
+    """Whether `hook` defines `point`: in its class, on the instance, or through the `_before_iter`-style chain."""
     return any(_is_redefined(hook, name) for name in (point, *_chain_of(point)))
 
 

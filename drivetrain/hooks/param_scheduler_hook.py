@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from drivetrain.registry import HOOKS
@@ -13,8 +12,9 @@ from .hook import DATA_BATCH, Hook
 
 def _flat(schedulers: Any) -> list[Any]:
     """Schedules of one optimizer are a list, of several a dict of lists."""
-    lists: Iterable[Any] = schedulers.values() if hasattr(schedulers, "values") else [schedulers or []]
-    return [scheduler for chain in lists for scheduler in chain]
+    if type(schedulers) is list:
+        return schedulers
+    return [scheduler for chain in (schedulers or {}).values() for scheduler in chain]
 
 
 @HOOKS.register_module()

@@ -20,7 +20,10 @@ class DistSamplerSeedHook(Hook):
     def before_train_epoch(self, runner: RunnerLike) -> None:
         """Pass the epoch on."""
         loader = runner.train_loop.dataloader
-        for sampler in (getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None)):
+        for sampler in (
+            getattr(loader, "sampler", None),
+            getattr(getattr(loader, "batch_sampler", None), "sampler", None),
+        ):
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(runner.epoch)
                 return

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotReadyError
 
 _lock = threading.RLock()
@@ -69,7 +68,9 @@ class ManagerMixin(metaclass=ManagerMeta):
         """
         current = cls._current_or_none()
         if current is None:
-            raise NotReadyError(f"no {cls.__name__} was created yet: call {cls.__name__}.get_instance(name, ...) first.")
+            raise NotReadyError(
+                f"no {cls.__name__} was created yet: call {cls.__name__}.get_instance(name, ...) first."
+            )
         return current
 
     @classmethod

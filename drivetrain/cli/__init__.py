@@ -1,0 +1,3 @@
+"""Commands: `drivetrain demo` and what later joins it."""
+
+from ._main import main as main

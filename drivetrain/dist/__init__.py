@@ -1,0 +1,33 @@
+"""Talk between the processes of one run. On a single process every function is the identity and costs nothing."""
+
+from ._collect import collect_results as collect_results
+from ._collect import collect_results_cpu as collect_results_cpu
+from ._collect import collect_results_gpu as collect_results_gpu
+from ._collectives import all_gather as all_gather
+from ._collectives import all_reduce as all_reduce
+from ._collectives import all_reduce_dict as all_reduce_dict
+from ._collectives import all_reduce_params as all_reduce_params
+from ._collectives import broadcast as broadcast
+from ._collectives import gather as gather
+from ._collectives import sync_random_seed as sync_random_seed
+from ._devices import cast_data_device as cast_data_device
+from ._devices import get_comm_device as get_comm_device
+from ._devices import get_data_device as get_data_device
+from ._info import barrier as barrier
+from ._info import get_backend as get_backend
+from ._info import get_default_group as get_default_group
+from ._info import get_dist_info as get_dist_info
+from ._info import get_local_group as get_local_group
+from ._info import get_local_rank as get_local_rank
+from ._info import get_local_size as get_local_size
+from ._info import get_rank as get_rank
+from ._info import get_world_size as get_world_size
+from ._info import init_local_group as init_local_group
+from ._info import is_distributed as is_distributed
+from ._info import is_main_process as is_main_process
+from ._info import master_only as master_only
+from ._launch import infer_launcher as infer_launcher
+from ._launch import init_dist as init_dist
+from ._objects import all_gather_object as all_gather_object
+from ._objects import broadcast_object_list as broadcast_object_list
+from ._objects import gather_object as gather_object

@@ -1,0 +1,151 @@
+"""Load and dump objects, the format told by the file's ending."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
+
+from drivetrain.errors import ArgumentError, ArgumentTypeError, did_you_mean
+
+from ._atomic import atomic_write
+from ._backend import backend_for, local_path, scheme_of
+from ._handlers import FileHandler, file_handlers
+from ._local import LOCAL
+
+
+def load(
+    file: str | Path | IO[Any],
+    file_format: str | None = None,
+    file_client_args: dict[str, Any] | None = None,
+    backend_args: dict[str, Any] | None = None,
+    *,
+    trusted: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Load an object from a JSON, YAML or pickle file.
+
+    Args:
+        file: a local path, a URL or an open file.
+        file_format: 'json', 'yaml', 'yml', 'pickle' or 'pkl'; by default the file's ending. An open file needs it.
+        file_client_args: the older name of `backend_args`.
+        backend_args: options of the remote storage.
+        trusted: read a file that can run code: a pickle from remote storage, a YAML that names Python objects.
+        kwargs: passed to the reader (`json.load`, `yaml.load`, `pickle.load`).
+
+    Returns:
+        The object.
+
+    Raises:
+        ArgumentTypeError: the format is unknown.
+        ArgumentError: the file could run code and is not `trusted`.
+        MissingFileError: no such file.
+    """
+    handler = _handler(file, file_format)
+    options = merge_backend_args(file_client_args, backend_args)
+    if trusted:
+        handler = handler.for_trusted_files()
+    if hasattr(file, "read"):
+        return handler.load_from_fileobj(cast("IO[Any]", file), **kwargs)
+    backend = backend_for(file, options)
+    if backend is not LOCAL and handler.runs_code and not trusted:
+        raise ArgumentError(
+            f"a pickle can run any code, and {os.fspath(file)!r} comes from remote storage. "
+            "If you trust its author, load it with trusted=True."
+        )
+    with backend.open_to_read(file) as stream:
+        return handler.load_from_fileobj(_text(stream) if handler.str_like else stream, **kwargs)
+
+
+def dump(
+    obj: Any,
+    file: str | Path | IO[Any] | None = None,
+    file_format: str | None = None,
+    file_client_args: dict[str, Any] | None = None,
+    backend_args: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Write an object to a JSON, YAML or pickle file, or return it as a string.
+
+    A local file is replaced whole (see `atomic_write`), and folders above it are created. In JSON, sets, ranges and
+    NumPy arrays become lists, NumPy scalars become numbers.
+
+    Args:
+        obj: the object.
+        file: a local path, a URL, an open file, or None to return a string (bytes for pickle).
+        file_format: 'json', 'yaml', 'yml', 'pickle' or 'pkl'; by default the file's ending.
+        file_client_args: the older name of `backend_args`.
+        backend_args: options of the remote storage.
+        kwargs: passed to the writer (`json.dumps`, `yaml.dump`, `pickle.dump`): `indent=2`, `sort_keys=True` ...
+
+    Returns:
+        The text or bytes where `file` is None, else None.
+
+    Raises:
+        ArgumentError: neither `file` nor `file_format` is given.
+        ArgumentTypeError: the format is unknown, or cannot hold `obj`.
+    """
+    handler = _handler(file, file_format)
+    options = merge_backend_args(file_client_args, backend_args)
+    if file is None:
+        return handler.dump_to_str(obj, **kwargs)
+    if hasattr(file, "write"):
+        handler.dump_to_fileobj(obj, cast("IO[Any]", file), **kwargs)
+        return None
+    backend = backend_for(file, options)
+    if backend is LOCAL:
+        with atomic_write(local_path(file), "w" if handler.str_like else "wb") as stream:
+            handler.dump_to_fileobj(obj, stream, **kwargs)
+        return None
+    content = handler.dump_to_str(obj, **kwargs)
+    backend.put(content if type(content) is bytes else str(content).encode(), file)
+    return None
+
+
+def merge_backend_args(
+    file_client_args: dict[str, Any] | None, backend_args: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """The storage options from the new argument or from the old one, which warns.
+
+    Raises:
+        ArgumentError: both are given.
+    """
+    if file_client_args is None:
+        return backend_args
+    if backend_args is not None:
+        raise ArgumentError("file_client_args is the old name of backend_args: give backend_args only.")
+    warnings.warn("file_client_args is the old name of backend_args.", DeprecationWarning, stacklevel=3)
+    return file_client_args
+
+
+def _handler(file: Any, file_format: str | None) -> FileHandler:
+    """The handler for a format, or for the ending of a path."""
+    if file_format is None:
+        if file is None or hasattr(file, "read") or hasattr(file, "write"):
+            where = "without a file" if file is None else "with an open file"
+            raise _unknown(file)(f"load and dump {where} need file_format, one of {', '.join(file_handlers)}.")
+        file_format = _ending(file)
+    try:
+        return file_handlers[file_format]
+    except KeyError:
+        raise ArgumentTypeError(
+            f"no reader or writer for the format {file_format!r}{'' if file is None else f' of {file!r}'}; "
+            f"there are {', '.join(file_handlers)}.{did_you_mean(file_format, file_handlers)}"
+        ) from None
+
+
+def _unknown(file: Any) -> type[ArgumentError] | type[ArgumentTypeError]:
+    return ArgumentError if file is None else ArgumentTypeError
+
+
+def _ending(path: str | Path) -> str:
+    text = os.fspath(path)
+    if scheme_of(text):
+        text = text.split("?", 1)[0]
+    return PurePosixPath(text).suffix.lstrip(".").lower()
+
+
+def _text(stream: IO[bytes]) -> IO[str]:
+    return io.TextIOWrapper(stream, encoding="utf-8")

@@ -1,0 +1,159 @@
+"""Numbers that live on a device: own copies now, one transfer later. torch is used only where a tensor came in."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from ._running import Running
+
+HOST = -2
+"""In place of a row: the value is a number on the host."""
+SCALAR = -1
+"""In place of a row: the value is a tensor without dimensions."""
+
+Entry = tuple[Any, int, int]
+"""A value, its count, and where the number is: `HOST`, `SCALAR`, or a row of a one-dimensional tensor."""
+
+
+def own_copy(value: Any) -> Any:
+    """A detached copy, without dimensions, of a tensor of one element: the original may be overwritten by the next step."""
+    value = value.detach().clone() if value.requires_grad else value.clone()
+    return value.reshape(()) if value.dim() else value
+
+
+def packed_copy(values: Sequence[Any]) -> Any | None:
+    """One tensor of shape (n,) with own copies of `values`, made in one operation; None unless all are of one kind.
+
+    Args:
+        values: two tensors or more.
+    """
+    first = values[0]
+    dtype, device = first.dtype, first.device
+    for value in values:
+        if value.dim() or value.dtype is not dtype or value.device != device:
+            return None
+    return _torch().stack([value.detach() if value.requires_grad else value for value in values])
+
+
+def to_host(tensors: Sequence[Any]) -> list[Any]:
+    """The numbers of `tensors` (a number each, or a list of one for a tensor of shape (n,)), by one copy per kind."""
+    kinds: dict[Any, list[int]] = defaultdict(list)
+    for index, tensor in enumerate(tensors):
+        kinds[tensor.device, tensor.dtype, tensor.dim()].append(index)
+    found: list[Any] = [None] * len(tensors)
+    for device, dtype in dict.fromkeys(kind[:2] for kind in kinds):
+        scalars, vectors = kinds.get((device, dtype, 0), []), kinds.get((device, dtype, 1), [])
+        numbers = _copy([tensors[index] for index in scalars], [tensors[index] for index in vectors])
+        begin = len(scalars)
+        for index, number in zip(scalars, numbers):
+            found[index] = number
+        for index in vectors:
+            end = begin + len(tensors[index])
+            found[index], begin = numbers[begin:end], end
+    return found
+
+
+def _copy(scalars: list[Any], vectors: list[Any]) -> list[Any]:
+    torch = _torch()
+    parts = [torch.stack(scalars), *vectors] if scalars else vectors
+    flat = parts[0] if len(parts) == 1 else torch.cat(parts)
+    numbers: list[Any] = flat.cpu().tolist()
+    return numbers
+
+
+def _torch() -> Any:
+    return sys.modules["torch"]
+
+
+class DeviceFold:
+    """What is left of device values that nobody has read for long: their statistics and the newest of them, on the device.
+
+    Its size is fixed, so a run that never reads its log keeps a flat memory, and nothing is copied to the host.
+    """
+
+    __slots__ = ("_epoch", "_run", "tail", "tail_counts")
+
+    def __init__(self) -> None:
+        self._run = _DeviceRunning()
+        self._epoch = _DeviceRunning()
+        self.tail: Any = None
+        self.tail_counts: list[int] = []
+
+    @property
+    def entries(self) -> int:
+        """Number of values folded so far."""
+        return self._run.entries
+
+    def forget_epoch(self) -> None:
+        """Start the statistics of the epoch anew."""
+        self._epoch = _DeviceRunning()
+
+    def add(self, entries: Sequence[Entry], before_epoch: int, capacity: int) -> None:
+        """Fold `entries` in; the first `before_epoch` are of an earlier epoch, the newest `capacity` are kept as they are."""
+        values = _one_vector(entries)
+        counts = [entry[1] for entry in entries]
+        self._run.add(values, counts)
+        if before_epoch < len(counts):
+            self._epoch.add(values[before_epoch:], counts[before_epoch:])
+        joined = values if self.tail is None else _torch().cat([self.tail, values])
+        self.tail = joined[-capacity:].clone()
+        self.tail_counts = (self.tail_counts + counts)[-capacity:]
+
+    def tensors(self) -> list[Any]:
+        """The tensors to copy to the host: the newest values, and the statistics of the run and of the epoch."""
+        return [self.tail, *(part.state for part in (self._run, self._epoch) if part.entries)]
+
+    def on_host(self, numbers: Sequence[Sequence[float]]) -> tuple[Running, Running]:
+        """The statistics of the run and of the epoch, from the host copies of `tensors()`."""
+        epoch = self._epoch.on_host(numbers[2]) if self._epoch.entries else Running()
+        return self._run.on_host(numbers[1]), epoch
+
+
+class _DeviceRunning:
+    """`Running` with total, least and greatest in a tensor of shape (3,)."""
+
+    __slots__ = ("entries", "state", "weight")
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.weight = 0.0
+        self.state: Any = None
+
+    def add(self, values: Any, counts: Sequence[int]) -> None:
+        torch = _torch()
+        state = torch.stack([values.sum(), values.min(), values.max()])
+        if self.state is not None:
+            old = self.state
+            low, high = torch.minimum(old[1], state[1]), torch.maximum(old[2], state[2])
+            state = torch.stack([old[0] + state[0], low, high])
+        self.state = state
+        self.entries += len(counts)
+        self.weight += sum(counts)
+
+    def on_host(self, numbers: Sequence[float]) -> Running:
+        return Running(self.entries, self.weight, *numbers)
+
+
+def _one_vector(entries: Sequence[Entry]) -> Any:
+    """The values of `entries` in one tensor of shape (n,), float64 where the device has it, without a host read."""
+    torch = _torch()
+    like = next(value for value, _, row in entries if row != HOST)
+    wide = torch.float32 if like.device.type == "mps" else torch.float64
+    rows = {row for _, _, row in entries}
+    alike = len(rows) == 1 and all(
+        value.dtype is like.dtype and value.device == like.device and value.shape == like.shape for value, _, _ in entries
+    )
+    if not alike:
+        return torch.stack([_wide_scalar(entry, like.device, wide) for entry in entries])
+    block, row = torch.stack([entry[0] for entry in entries]), rows.pop()
+    return (block if row == SCALAR else block[:, row]).to(wide)
+
+
+def _wide_scalar(entry: Entry, device: Any, dtype: Any) -> Any:
+    value, _, row = entry
+    if row == HOST:
+        return _torch().full((), float(value), dtype=dtype, device=device)
+    return (value if row == SCALAR else value[row]).to(device, dtype, non_blocking=True)

@@ -1,0 +1,380 @@
+"""The hub through which the parts of a run tell each other numbers and facts."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from drivetrain.errors import ArgumentError, ArgumentTypeError, NotFoundError, did_you_mean
+from drivetrain.utils import ManagerMixin
+
+from ._device_values import HOST, SCALAR, own_copy, packed_copy
+from ._history_buffer import HistoryBuffer, settle
+from ._logger import print_log
+
+_DEFAULT_WINDOW = 100
+
+
+class MessageHub(ManagerMixin):
+    """Numbers over time (*scalars*) and single facts (*infos*) of one run, by name.
+
+    A scalar given as a tensor is copied on its device and not read: no host waits for it. The first read of any scalar
+    (`current`, `mean`, `data`, `state_dict` ...) brings all waiting values over in one copy per device and dtype, and
+    `flush_count` says how often that happened. If nobody reads for long, waiting values are folded on the device.
+
+    Of each scalar the newest `retain()` entries are kept, and running statistics of all; so a checkpoint of a long run
+    is as small as that of a short one.
+
+    Updates and reads may come from several threads; see `HistoryBuffer` for what is promised.
+
+    Args:
+        name: the name of the instance, for `get_instance`.
+        log_scalars: scalars to start with.
+        runtime_info: infos to start with.
+        resumed_keys: for each name whether a checkpoint holds it.
+
+    Raises:
+        ArgumentTypeError: a scalar is not a `HistoryBuffer`.
+        ArgumentError: `resumed_keys` names something that is not there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        log_scalars: dict[str, Any] | None = None,
+        runtime_info: dict[str, Any] | None = None,
+        resumed_keys: dict[str, bool] | None = None,
+    ) -> None:
+        super().__init__(name)
+        self._window = _DEFAULT_WINDOW
+        self._flushes = 0
+        self._epochs: dict[str, int | None] = {}
+        self._log_scalars: OrderedDict[str, HistoryBuffer] = OrderedDict(log_scalars or {})
+        self._runtime_info: OrderedDict[str, Any] = OrderedDict(runtime_info or {})
+        self._resumed_keys: OrderedDict[str, bool] = OrderedDict(resumed_keys or {})
+        for key, buffer in self._log_scalars.items():
+            if not _is_history(buffer):
+                raise ArgumentTypeError(
+                    f"the values of log_scalars must be HistoryBuffer objects, but {key!r} is {type(buffer).__name__}."
+                )
+            buffer._join(self.flush, self.retain)
+        for key in self._resumed_keys:
+            if key not in self._log_scalars and key not in self._runtime_info:
+                raise ArgumentError(f"resumed_keys has {key!r}, which is neither in log_scalars nor in runtime_info.")
+
+    @classmethod
+    def get_current_instance(cls) -> MessageHub:
+        """The current hub: the one set for this context, else the last created, else a new one called 'mmengine'."""
+        current = cls._current_or_none()
+        return cls.get_instance("mmengine") if current is None else current
+
+    @property
+    def log_scalars(self) -> OrderedDict[str, HistoryBuffer]:
+        """The scalars by name; reading one brings waiting values over."""
+        return self._log_scalars
+
+    @property
+    def runtime_info(self) -> OrderedDict[str, Any]:
+        """The infos by name."""
+        return self._runtime_info
+
+    @property
+    def flush_count(self) -> int:
+        """How many times values were copied from tensors to the host."""
+        return self._flushes
+
+    def retain(self, size: int = 0) -> int:
+        """Keep at least `size` of the newest entries of every scalar from now on; says how many are kept."""
+        if size > self._window:
+            self._window = size
+            for buffer in self._log_scalars.values():
+                buffer.retain(size)
+        return self._window
+
+    def begin_epoch(self, prefix: str = "train/", key: int | None = None) -> None:
+        """Start the window 'epoch' of all scalars whose name begins with `prefix` anew.
+
+        Args:
+            prefix: beginning of names.
+            key: number of the epoch. An epoch that is begun with the key it already has goes on: that is a resume inside it.
+        """
+        self._epochs[prefix] = key
+        for name, buffer in self._log_scalars.items():
+            if name.startswith(prefix):
+                buffer.begin_epoch(key)
+
+    def flush(self) -> None:
+        """Bring all waiting values over to the host, in one copy per device and dtype."""
+        self._flushes += settle(self._log_scalars.values())
+
+    def update_scalar(self, key: str, value: Any, count: int = 1, resumed: bool = True) -> None:
+        """Append `value` to the scalar `key`.
+
+        Args:
+            key: name; by habit with the loop in front: 'train/loss'.
+            value: a number, or a NumPy array or tensor of one element. Of a tensor a detached copy is kept, on its
+                device.
+            count: how many samples the value is the sum of.
+            resumed: whether checkpoints hold this scalar; the same at every call.
+
+        Raises:
+            ArgumentTypeError: not a number, or the count is not an int.
+            ArgumentError: more than one element, or `resumed` differs from before.
+        """
+        if type(count) is not int:
+            raise ArgumentTypeError(f"the count of {key!r} must be an int, got {count!r} of type {type(count).__name__}.")
+        value = self._get_valid_value(value, key)
+        row = HOST if type(value) in _HOST_TYPES else SCALAR
+        self._series(key, resumed)._append((value, count, row))
+
+    def update_scalars(self, log_dict: dict[str, Any], resumed: bool = True) -> None:
+        """Append each value of `log_dict` to the scalar of its name.
+
+        Args:
+            log_dict: for each name a value as `update_scalar` takes it, or a dict of `value` and, at will, `count`.
+            resumed: as in `update_scalar`.
+
+        Raises:
+            ArgumentTypeError: `log_dict` is not a dict.
+            ArgumentError: a dict without `value`.
+        """
+        for key, value in _checked_dict(log_dict, "log_dict").items():
+            if type(value) is not dict:
+                self.update_scalar(key, value, 1, resumed)
+                continue
+            if "value" not in value:
+                raise ArgumentError(f"the entry of {key!r} must have a `value`, got {value!r}.")
+            self.update_scalar(key, value["value"], value.get("count", 1), resumed)
+
+    def update_together(self, values: Mapping[str, Any]) -> None:
+        """Append values that belong to one step; tensors of one kind are copied in a single operation.
+
+        Args:
+            values: for each name a value as `update_scalar` takes it.
+
+        Raises:
+            ArgumentTypeError: a value is not a number.
+            ArgumentError: a value has more than one element.
+        """
+        tensors = [value for value in values.values() if _is_tensor(value)]
+        packed = packed_copy(tensors) if len(tensors) > 1 else None
+        if packed is None:
+            for key, value in values.items():
+                self.update_scalar(key, value)
+            return
+        row = 0
+        for key, value in values.items():
+            if not _is_tensor(value):
+                self.update_scalar(key, value)
+                continue
+            self._series(key, True)._append((packed, 1, row))
+            row += 1
+
+    def update_info(self, key: str, value: Any, resumed: bool = True) -> None:
+        """Set the info `key`.
+
+        Args:
+            key: name.
+            value: anything; checkpoints hold it if `resumed`.
+            resumed: whether checkpoints hold this info; the same at every call.
+
+        Raises:
+            ArgumentError: `resumed` differs from before.
+        """
+        if self._resumed_keys.get(key) is not resumed:
+            self._set_resumed_keys(key, resumed)
+        self._runtime_info[key] = value
+
+    def pop_info(self, key: str, default: Any | None = None) -> Any:
+        """Remove the info `key` and return it, or `default`."""
+        if key in self._runtime_info and key not in self._log_scalars:
+            self._resumed_keys.pop(key, None)
+        return self._runtime_info.pop(key, default)
+
+    def update_info_dict(self, info_dict: dict[str, Any], resumed: bool = True) -> None:
+        """Set every info of `info_dict`.
+
+        Raises:
+            ArgumentTypeError: not a dict.
+        """
+        for key, value in _checked_dict(info_dict, "info_dict").items():
+            self.update_info(key, value, resumed)
+
+    def get_scalar(self, key: str) -> HistoryBuffer:
+        """The scalar `key`.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if key not in self._log_scalars:
+            raise NotFoundError(
+                f"the message hub {self.instance_name!r} has no scalar {key!r}; "
+                f"it has {', '.join(self._log_scalars) or 'none yet'}.{did_you_mean(key, self._log_scalars)}"
+            )
+        return self._log_scalars[key]
+
+    def get_info(self, key: str, default: Any | None = None) -> Any:
+        """The info `key`, or `default`."""
+        return self._runtime_info.get(key, default)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the scalars and infos that a checkpoint is to hold: `log_scalars`, `runtime_info`, `resumed_keys`."""
+        self.flush()
+        kept = [key for key, resumed in self._resumed_keys.items() if resumed]
+        scalars = OrderedDict((key, copy.deepcopy(self._log_scalars[key])) for key in kept if key in self._log_scalars)
+        infos = OrderedDict((key, self._copied_info(key)) for key in kept if key in self._runtime_info)
+        resumed_keys = OrderedDict((key, True) for key in kept if key in scalars or key in infos)
+        return {"log_scalars": scalars, "runtime_info": infos, "resumed_keys": resumed_keys}
+
+    def load_state_dict(self, state_dict: MessageHub | dict[str, Any]) -> None:
+        """Take over scalars and infos; others that are here already stay.
+
+        Entries that cannot be used are left out with a warning.
+
+        Args:
+            state_dict: what `state_dict` returned, or another hub.
+
+        Raises:
+            ArgumentError: one of the three keys is missing.
+            ArgumentTypeError: neither a dict nor a hub.
+        """
+        state = _state_of(state_dict)
+        for key, resumed in state["resumed_keys"].items():
+            found = self._load_scalar(key, state) or self._load_info(key, state)
+            if found:
+                self._resumed_keys[key] = resumed
+            elif resumed:
+                _warn(f"the loaded message hub promises {key!r} but has no usable value of that name; it is left out.")
+        for key in set(state["runtime_info"]) - set(state["resumed_keys"]):
+            self._load_info(key, state)
+
+    def _load_scalar(self, key: str, state: Mapping[str, Any]) -> bool:
+        buffer = state["log_scalars"].get(key)
+        if not _is_history(buffer):
+            return False
+        buffer = copy.deepcopy(buffer)
+        buffer._join(self.flush, self.retain)
+        buffer._shrink(self._window)
+        self._log_scalars[key] = buffer
+        return True
+
+    def _load_info(self, key: str, state: Mapping[str, Any]) -> bool:
+        if key in state["runtime_info"]:
+            self._runtime_info[key] = _copied(key, state["runtime_info"][key])
+        return key in state["runtime_info"]
+
+    def _copied_info(self, key: str) -> Any:
+        return _copied(key, self._runtime_info[key])
+
+    def _series(self, key: str, resumed: bool) -> HistoryBuffer:
+        if self._resumed_keys.get(key) is not resumed:
+            self._set_resumed_keys(key, resumed)
+        buffer = self._log_scalars.get(key)
+        return self._new_series(key) if buffer is None else buffer
+
+    def _new_series(self, key: str) -> HistoryBuffer:
+        buffer = HistoryBuffer._bounded(self._window, self.flush, self.retain)
+        for prefix, epoch in self._epochs.items():
+            if key.startswith(prefix):
+                buffer.begin_epoch(epoch)
+        return self._log_scalars.setdefault(key, buffer)
+
+    def _set_resumed_keys(self, key: str, resumed: bool) -> None:
+        """Note whether checkpoints hold `key`; it may not change."""
+        if type(resumed) is not bool:
+            raise ArgumentTypeError(f"`resumed` of {key!r} must be a bool, got {resumed!r}.")
+        if self._resumed_keys.setdefault(key, resumed) is not resumed:
+            raise ArgumentError(
+                f"{key!r} was first given with resumed={not resumed}, now with resumed={resumed}: "
+                "whether checkpoints hold a name cannot change."
+            )
+
+    def _get_valid_value(self, value: Any, key: str = "a scalar") -> Any:
+        """`value` as a Python number, or for a tensor an own copy without dimensions, on its device."""
+        if type(value) in _HOST_TYPES:
+            return value
+        if _is_tensor(value):
+            if value.numel() != 1:
+                raise _not_one_element(key, value.shape)
+            return own_copy(value)
+        return _host_number(key, value)
+
+
+_HOST_TYPES: dict[type, None] = dict.fromkeys((int, float, bool))
+_is_a_tensor: dict[type, bool] = {}
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether `value` is a torch tensor, told without importing torch; remembered by type."""
+    kind = type(value)
+    known = _is_a_tensor.get(kind)
+    if known is None:
+        known = _is_a_tensor[kind] = hasattr(kind, "requires_grad") and hasattr(kind, "detach")
+    return known
+
+
+def _is_history(value: Any) -> bool:
+    return isinstance(value, HistoryBuffer)
+
+
+def _host_number(key: str, value: Any) -> Any:
+    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, int, float)) else None
+    if array is None or array.dtype.kind not in "biuf":
+        raise ArgumentTypeError(
+            f"{key!r} must be a number, or an array or tensor of one element, got {value!r} of type {type(value).__name__}. "
+            "Use update_info for anything else."
+        )
+    if array.size != 1:
+        raise _not_one_element(key, array.shape)
+    return array.item()
+
+
+def _not_one_element(key: str, shape: Any) -> ArgumentError:
+    return ArgumentError(
+        f"{key!r} must have one element, got shape {tuple(shape)}: reduce it first, or use update_info to keep it whole."
+    )
+
+
+def _checked_dict(value: Any, name: str) -> Mapping[str, Any]:
+    if not hasattr(value, "items"):
+        raise ArgumentTypeError(f"`{name}` must be a dict, got {value!r} of type {type(value).__name__}.")
+    checked: Mapping[str, Any] = value
+    return checked
+
+
+def _state_of(source: Any) -> Mapping[str, Any]:
+    """The three parts of a state dict or of a hub."""
+    if hasattr(source, "log_scalars"):
+        source.flush()
+        return {
+            "log_scalars": source._log_scalars,
+            "runtime_info": source._runtime_info,
+            "resumed_keys": source._resumed_keys,
+        }
+    state = _checked_dict(source, "state_dict")
+    for key in ("log_scalars", "runtime_info", "resumed_keys"):
+        if key not in state:
+            raise ArgumentError(
+                f"the state of a MessageHub must have the key {key!r}; it has {', '.join(map(str, state)) or 'none'}."
+            )
+    return state
+
+
+def _copied(key: str, value: Any) -> Any:
+    """A deep copy of `value`, or with a warning the object itself when it cannot be copied."""
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:  # whatever an object's own copying may raise
+        _warn(f"{key!r} of the message hub cannot be copied ({error}); the object itself is kept.")
+        return value
+
+
+def _warn(text: str) -> None:
+    print_log(text, "current", logging.WARNING)
+
+

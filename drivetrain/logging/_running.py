@@ -1,0 +1,72 @@
+"""Count, sum, least and greatest of a series, kept while it passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from ._tail import Array
+
+
+class Running:
+    """The statistics of everything added so far, in five numbers.
+
+    Args:
+        entries: number of values.
+        weight: sum of their counts.
+        total: sum of the values.
+        low: least value.
+        high: greatest value; NaN, like `low`, once a NaN was among the values.
+    """
+
+    __slots__ = ("entries", "high", "low", "total", "weight")
+
+    def __init__(
+        self,
+        entries: float = 0,
+        weight: float = 0.0,
+        total: float = 0.0,
+        low: float = math.inf,
+        high: float = -math.inf,
+    ) -> None:
+        self.entries = int(entries)
+        self.weight = float(weight)
+        self.total = float(total)
+        self.low = float(low)
+        self.high = float(high)
+
+    @classmethod
+    def of(cls, values: Array, counts: Array) -> Running:
+        """The statistics of `values` with `counts`, both of shape (n,)."""
+        if not len(values):
+            return cls()
+        return cls(len(values), counts.sum(), values.sum(), values.min(), values.max())
+
+    def merge(self, other: Running) -> None:
+        """Take in everything that `other` has seen."""
+        self.entries += other.entries
+        self.weight += other.weight
+        self.total += other.total
+        self.low = _least(self.low, other.low)
+        self.high = -_least(-self.high, -other.high)
+
+    @property
+    def mean(self) -> np.float64:
+        """Sum of the values by the sum of their counts; NaN of nothing."""
+        with np.errstate(all="ignore"):
+            return np.float64(self.total) / np.float64(self.weight)
+
+    def state(self) -> Array:
+        """The five numbers, float64, shape (5,)."""
+        return np.array([self.entries, self.weight, self.total, self.low, self.high], dtype=np.float64)
+
+    @classmethod
+    def from_state(cls, state: Iterable[float]) -> Running:
+        """The statistics that `state` described."""
+        return cls(*state)
+
+
+def _least(first: float, second: float) -> float:
+    return math.nan if first != first or second != second else min(first, second)

@@ -1,0 +1,35 @@
+"""Optimisation: the wrapper that turns a loss into an update, what builds it, and the schedules of its settings."""
+
+from .optimizer import OPTIM_WRAPPER_CONSTRUCTORS as OPTIM_WRAPPER_CONSTRUCTORS
+from .optimizer import OPTIMIZERS as OPTIMIZERS
+from .optimizer import AmpOptimWrapper as AmpOptimWrapper
+from .optimizer import BaseOptimWrapper as BaseOptimWrapper
+from .optimizer import DefaultOptimWrapperConstructor as DefaultOptimWrapperConstructor
+from .optimizer import OptimWrapper as OptimWrapper
+from .optimizer import OptimWrapperDict as OptimWrapperDict
+from .optimizer import build_optim_wrapper as build_optim_wrapper
+from .scheduler import INF as INF
+from .scheduler import ConstantLR as ConstantLR
+from .scheduler import ConstantMomentum as ConstantMomentum
+from .scheduler import ConstantParamScheduler as ConstantParamScheduler
+from .scheduler import CosineAnnealingLR as CosineAnnealingLR
+from .scheduler import CosineAnnealingMomentum as CosineAnnealingMomentum
+from .scheduler import CosineAnnealingParamScheduler as CosineAnnealingParamScheduler
+from .scheduler import ExponentialLR as ExponentialLR
+from .scheduler import ExponentialMomentum as ExponentialMomentum
+from .scheduler import ExponentialParamScheduler as ExponentialParamScheduler
+from .scheduler import LinearLR as LinearLR
+from .scheduler import LinearMomentum as LinearMomentum
+from .scheduler import LinearParamScheduler as LinearParamScheduler
+from .scheduler import LRSchedulerMixin as LRSchedulerMixin
+from .scheduler import MomentumSchedulerMixin as MomentumSchedulerMixin
+from .scheduler import MultiStepLR as MultiStepLR
+from .scheduler import MultiStepMomentum as MultiStepMomentum
+from .scheduler import MultiStepParamScheduler as MultiStepParamScheduler
+from .scheduler import PolyLR as PolyLR
+from .scheduler import PolyMomentum as PolyMomentum
+from .scheduler import PolyParamScheduler as PolyParamScheduler
+from .scheduler import StepLR as StepLR
+from .scheduler import StepMomentum as StepMomentum
+from .scheduler import StepParamScheduler as StepParamScheduler
+from .scheduler import _ParamScheduler as _ParamScheduler

@@ -1,0 +1,183 @@
+"""Builds the optimizer wrapper of a model, with settings of their own for some parameters."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from drivetrain.errors import ArgumentError, ArgumentTypeError
+from drivetrain.logging import print_log
+from drivetrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+
+from ._paramwise import (
+    Place,
+    by_precedence,
+    check_keys,
+    check_values,
+    custom_settings,
+    general_settings,
+    is_dcn,
+    unmatched_keys,
+)
+from ._wrapper import OptimWrapper
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class DefaultOptimWrapperConstructor:
+    """Builds one optimizer for all parameters of a model, and its wrapper.
+
+    Without `paramwise_cfg` the optimizer gets one group. With it, every parameter that is to be trained is a group, in
+    the order of the modules. Its rules:
+
+    - `custom_keys`: settings by a part of the parameter's name; of several that match, the longest wins. `lr_mult` and
+      `decay_mult` multiply the optimizer's `lr` and `weight_decay`; any other key is a setting of the group. A matching
+      custom key overrides all rules below.
+    - `bias_lr_mult`: for biases, but not those of norm layers nor of the offsets of deformable convolutions.
+    - `norm_decay_mult`, `bias_decay_mult`, `dwconv_decay_mult` (depthwise `Conv2d`), `flat_decay_mult` (one dimension):
+      for the weight decay; the first of them, in this order, that is given and fits a parameter is used.
+    - `dcn_offset_lr_mult`: for the offset layers of deformable convolutions (`DeformConv2d`, `ModulatedDeformConv2d`).
+    - `bypass_duplicate`: leave out a parameter that was met before under another name, instead of an error.
+    - `strict`: raise when a custom key is in no parameter's name, instead of a warning.
+
+    Args:
+        optim_wrapper_cfg: config of the wrapper, with the optimizer's config under `optimizer`.
+        paramwise_cfg: the rules, or None.
+
+    Attributes:
+        optimizer_cfg: config of the optimizer.
+        base_lr: its `lr`, or None.
+        base_wd: its `weight_decay`, or None.
+
+    Raises:
+        ArgumentTypeError: a config is not a dict, or a number in it is not one.
+        ArgumentError: `optimizer` is missing, a rule is unknown, or one multiplies a setting that is not given.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
+        if not hasattr(optim_wrapper_cfg, "items"):
+            raise ArgumentTypeError(f"optim_wrapper_cfg must be a dict, got {optim_wrapper_cfg!r}.")
+        self.optim_wrapper_cfg: dict[str, Any] = {"type": "OptimWrapper", **dict(optim_wrapper_cfg.items())}
+        self.optimizer_cfg = _take_optimizer(self.optim_wrapper_cfg)
+        self.paramwise_cfg: Any = {} if paramwise_cfg is None else paramwise_cfg
+        self.base_lr = self.optimizer_cfg.get("lr", None)
+        self.base_wd = self.optimizer_cfg.get("weight_decay", None)
+        self._validate_cfg()
+
+    def add_params(
+        self,
+        params: list[dict[str, Any]],
+        module: nn.Module,
+        prefix: str = "",
+        is_dcn_module: int | float | None = None,
+    ) -> None:
+        """Append one group for each parameter of `module` and of the modules in it.
+
+        Args:
+            params: the groups so far; the new ones are appended.
+            module: where to look.
+            prefix: dotted name of `module` in the model.
+            is_dcn_module: whether `module` is inside a deformable convolution.
+        """
+        for name, parameter in module.named_parameters(recurse=False):
+            group: dict[str, Any] = {"params": [parameter]}
+            if self.paramwise_cfg.get("bypass_duplicate", False) and self._is_in(group, params):
+                print_log(f"{prefix}.{name} is {name} of another module too: it is left out here.", logger="current")
+            elif parameter.requires_grad:
+                place = Place(module, prefix, name, bool(is_dcn_module))
+                params.append({**group, **self._settings(place, parameter.ndim)})
+        inside_dcn = is_dcn(module)
+        for child_name, child in module.named_children():
+            child_prefix = f"{prefix}.{child_name}" if prefix else child_name
+            self.add_params(params, child, prefix=child_prefix, is_dcn_module=inside_dcn)
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer and its wrapper.
+
+        Args:
+            model: whose parameters to train; a model wrapper is looked through (`module`).
+
+        Raises:
+            ArgumentError: the model has no parameter to train, or `strict` is set and a custom key matches nothing.
+        """
+        model = getattr(model, "module", model)
+        _check_trainable(model)
+        params: Any = model.parameters()
+        if self.paramwise_cfg:
+            params = []
+            self.add_params(params, model)
+            self._report(model, params)
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, "params": params})
+        wrapper: OptimWrapper = OPTIM_WRAPPERS.build(self.optim_wrapper_cfg, default_args={"optimizer": optimizer})
+        return wrapper
+
+    def _validate_cfg(self) -> None:
+        """Check the rules; a subclass has rules of its own, whose names are not judged here."""
+        for name, value in (("lr", self.base_lr), ("weight_decay", self.base_wd)):
+            if type(value) is str:
+                raise ArgumentTypeError(
+                    f"the optimizer's {name} must be a number, got the text {value!r}. "
+                    "YAML reads 1e-3 as text: write 1.0e-3."
+                )
+        check_values(self.paramwise_cfg, self.base_lr, self.base_wd)
+        if type(self) is DefaultOptimWrapperConstructor:
+            check_keys(self.paramwise_cfg)
+
+    def _is_in(self, param_group: dict[str, Any], param_group_list: list[dict[str, Any]]) -> bool:
+        """Whether a parameter of `param_group` is in one of the groups of the list."""
+        present = {id(parameter) for group in param_group_list for parameter in group["params"]}
+        return any(id(parameter) in present for parameter in param_group["params"])
+
+    def _settings(self, place: Place, ndim: int) -> dict[str, Any]:
+        custom_keys = self.paramwise_cfg.get("custom_keys", {})
+        full_name = f"{place.prefix}.{place.name}"
+        for key in by_precedence(custom_keys):
+            if key in full_name:
+                return custom_settings(custom_keys[key], self.base_lr, self.base_wd)
+        return general_settings(place, ndim, self.paramwise_cfg, self.base_lr, self.base_wd)
+
+    def _report(self, model: nn.Module, params: list[dict[str, Any]]) -> None:
+        """Log what the rules did, and complain about rules without effect."""
+        print_log(_summary(model, params), logger="current")
+        if type(self).add_params is not DefaultOptimWrapperConstructor.add_params:
+            return
+        for complaint in unmatched_keys(model, self.paramwise_cfg.get("custom_keys", {})):
+            if self.paramwise_cfg.get("strict", False):
+                raise ArgumentError(f"paramwise_cfg.{complaint}")
+            print_log(f"paramwise_cfg.{complaint}", logger="current", level=logging.WARNING)
+
+
+def _take_optimizer(optim_wrapper_cfg: dict[str, Any]) -> dict[str, Any]:
+    if "optimizer" not in optim_wrapper_cfg:
+        raise ArgumentError(
+            f"the config of an optimizer wrapper needs 'optimizer', such as optimizer=dict(type='SGD', lr=0.1); "
+            f"it has {list(optim_wrapper_cfg)}."
+        )
+    optimizer = optim_wrapper_cfg.pop("optimizer")
+    if not hasattr(optimizer, "items"):
+        raise ArgumentTypeError(
+            f"'optimizer' must be a config such as dict(type='SGD', lr=0.1), got a {type(optimizer).__name__}. "
+            "Put an optimizer that is built already into OptimWrapper(optimizer) yourself."
+        )
+    return dict(optimizer.items())
+
+
+def _check_trainable(model: nn.Module) -> None:
+    parameters = list(model.parameters())
+    if not any(parameter.requires_grad for parameter in parameters):
+        found = f"all {len(parameters)} are frozen (requires_grad=False)" if parameters else "it has none at all"
+        raise ArgumentError(f"{type(model).__name__} has no parameter to train: {found}.")
+
+
+def _summary(model: nn.Module, params: list[dict[str, Any]]) -> str:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    members: dict[str, list[str]] = {}
+    for group in params:
+        settings = ", ".join(f"{key}={value}" for key, value in group.items() if key != "params")
+        members.setdefault(settings or "the optimizer's settings", []).extend(names[id(p)] for p in group["params"])
+    lines = [f"  {settings}: {len(found)} ({', '.join(found)})" for settings, found in members.items()]
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    if frozen:
+        lines.append(f"  left out, frozen: {len(frozen)} ({', '.join(frozen)})")
+    return "\n".join(["parameters by their settings (paramwise_cfg):", *lines])

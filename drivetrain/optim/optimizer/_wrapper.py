@@ -1,0 +1,194 @@
+"""The optimizer wrapper of ordinary training: accumulate, clip, step."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from drivetrain.errors import ArgumentError, ArgumentTypeError
+from drivetrain.logging import MessageHub, print_log
+from drivetrain.registry import OPTIM_WRAPPERS
+from drivetrain.tensors import has_batch_norm
+
+from ._base import BaseOptimWrapper
+from ._clip import parse_clip_grad
+
+NOTHING: AbstractContextManager[None] = nullcontext()
+"""The context of a step that needs none; one object for all, since it holds no state."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class OptimWrapper(BaseOptimWrapper):
+    """One interface to an optimizer: `update_params(loss)` scales, runs backward, accumulates, clips, steps, zeroes.
+
+    Over a window of `accumulative_counts` losses each loss is divided by their number, so that the gradient is that of
+    the mean over the window. The last window of a run may be shorter; `initialize_count_status` tells where the run
+    ends, and its losses are divided by their own number.
+
+    Args:
+        optimizer: the optimizer to wrap.
+        accumulative_counts: number of losses to an update, at least 1.
+        clip_grad: None, or a dict: `type` 'norm' (the default) or 'value', the rest for
+            `torch.nn.utils.clip_grad_norm_` or `clip_grad_value_`. The norm before clipping is logged as
+            'train/grad_norm', as a tensor on its device.
+
+    Attributes:
+        step_skipped: whether the last update left the weights alone; only mixed precision does that.
+
+    Raises:
+        ArgumentTypeError: `optimizer` is not an optimizer, or another argument is of a wrong type.
+        ArgumentError: `accumulative_counts` is below 1, or `clip_grad` has an argument that torch's function lacks.
+
+    >>> from drivetrain.optim import OptimWrapper
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> OptimWrapper(torch.optim.SGD([weight], lr=0.1), accumulative_counts=2).get_lr()
+    {'lr': [0.1]}
+    """
+
+    step_skipped: bool = False
+
+    def __init__(
+        self, optimizer: Optimizer, accumulative_counts: int = 1, clip_grad: dict[str, Any] | None = None
+    ) -> None:
+        _check_arguments(optimizer, accumulative_counts)
+        super().__init__(optimizer)
+        self._accumulative_counts = accumulative_counts
+        self.clip_grad_kwargs: dict[str, Any] | None = None
+        if clip_grad is not None:
+            self.clip_func, self.grad_name, self.clip_grad_kwargs = parse_clip_grad(clip_grad)
+        self.message_hub = MessageHub.get_current_instance()
+        self._inner_count = 0
+        self._max_counts = -1
+        self._remainder_counts = -1
+        if len(optimizer.param_groups) > 1:
+            self.base_param_settings = {"params": torch.tensor([0.0], dtype=torch.float), **optimizer.defaults}
+
+    def update_params(
+        self, loss: Tensor, step_kwargs: dict[str, Any] | None = None, zero_kwargs: dict[str, Any] | None = None
+    ) -> None:
+        """Run backward from `loss`; at the end of a window, update the parameters and drop the gradients.
+
+        Args:
+            loss: scalar, on the device.
+            step_kwargs: for `step`.
+            zero_kwargs: for `zero_grad`.
+        """
+        self.backward(self.scale_loss(loss))
+        if self.should_update():
+            self.step(**(step_kwargs or {}))
+            self.zero_grad(**(zero_kwargs or {}))
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Compute gradients of `loss` (a scalar) and count it; `kwargs` are for `torch.Tensor.backward`."""
+        loss.backward(**kwargs)
+        self._inner_count += 1
+
+    def zero_grad(self, **kwargs: Any) -> None:
+        """Drop the gradients; `kwargs` are for the optimizer's own `zero_grad`."""
+        self.optimizer.zero_grad(**kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip the gradients if asked for, and update the parameters; `kwargs` are for the optimizer's own `step`."""
+        if self.clip_grad_kwargs is not None:
+            self._clip_grad()
+        self.optimizer.step(**kwargs)
+
+    def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """The context for forward and backward of one loss.
+
+        Args:
+            model: the model as the loop calls it. If it has a `no_sync` context, gradients are exchanged between
+                processes only at the last loss of a window.
+        """
+        if self._accumulative_counts == 1 or self.should_sync() or not hasattr(model, "no_sync"):
+            return NOTHING
+        no_sync: Any = model.no_sync
+        context: AbstractContextManager[Any] = no_sync()
+        return context
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Say where the run stands, so that the last window is weighted by its own length.
+
+        Args:
+            model: the model, looked at for batch norm: its statistics see one micro-batch at a time.
+            init_counts: losses seen so far, more than 0 after a resume.
+            max_counts: losses of the whole run, or -1 when that is unknown.
+        """
+        self._inner_count = init_counts
+        self._max_counts = max_counts
+        self._remainder_counts = max_counts % self._accumulative_counts
+        if self._accumulative_counts > 1:
+            self._warn_of_pitfalls(model)
+
+    def should_update(self) -> bool:
+        """Whether the losses seen so far fill a window, or end the run."""
+        return self._inner_count % self._accumulative_counts == 0 or self._inner_count == self._max_counts
+
+    def should_sync(self) -> bool:
+        """Whether the next loss fills a window, or ends the run."""
+        following = self._inner_count + 1
+        return following % self._accumulative_counts == 0 or following == self._max_counts
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """`loss` (a scalar) divided by the number of losses in its window."""
+        if self._accumulative_counts == 1:
+            return loss
+        in_last_window = self._max_counts - self._remainder_counts <= self._inner_count < self._max_counts
+        return loss / (self._remainder_counts if in_last_window else self._accumulative_counts)
+
+    @property
+    def inner_count(self) -> int:
+        """Number of losses that backward has seen, those before a resume included."""
+        return self._inner_count
+
+    def __repr__(self) -> str:
+        return (
+            f"Type: {type(self).__name__}\n_accumulative_counts: {self._accumulative_counts}\n"
+            f"optimizer: \n{self.optimizer!r}\n"
+        )
+
+    def _clip_grad(self) -> None:
+        """Clip all gradients together, and log what torch's function reports."""
+        parameters = self._parameters_with_gradient()
+        if parameters:
+            report = self.clip_func(parameters, **self.clip_grad_kwargs)  # type: ignore[arg-type]
+            if report is not None:
+                self.message_hub.update_scalar(f"train/{self.grad_name}", report)
+
+    def _parameters_with_gradient(self) -> list[nn.Parameter]:
+        groups = self.optimizer.param_groups
+        return [p for group in groups for p in group["params"] if p.grad is not None and p.requires_grad]
+
+    def _warn_of_pitfalls(self, model: nn.Module) -> None:
+        if has_batch_norm(model):
+            print_log(
+                f"accumulative_counts={self._accumulative_counts}: the batch norm of this model sees one micro-batch "
+                "at a time, so its statistics differ from those of the whole window.",
+                logger="current",
+                level=logging.WARNING,
+            )
+        done = self._inner_count % self._accumulative_counts
+        if done and not self._parameters_with_gradient():
+            print_log(
+                f"the run goes on inside an accumulation window: {done} of its {self._accumulative_counts} losses were "
+                "seen before, and their gradients are not at hand. The next update is the weaker for it.",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+
+def _check_arguments(optimizer: Any, accumulative_counts: Any) -> None:
+    if not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "defaults")):
+        kind = type(optimizer).__name__
+        raise ArgumentTypeError(f"optimizer must be a torch.optim.Optimizer, got a {kind}: {optimizer!r}.")
+    if type(accumulative_counts) is not int:
+        raise ArgumentTypeError(f"accumulative_counts must be an int, got {accumulative_counts!r}.")
+    if accumulative_counts < 1:
+        raise ArgumentError(
+            f"accumulative_counts, the number of losses to an update, must be at least 1, got {accumulative_counts}."
+        )

@@ -1,0 +1,125 @@
+"""Checks of the runner's arguments, before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from drivetrain.errors import ArgumentError, ArgumentTypeError, MissingAttributeError, did_you_mean
+
+_STREAMS = ("sample", "worker")
+_RANDOMNESS_KEYS = ("seed", "diff_rank_seed", "deterministic", "streams")
+
+
+def check_triple(stage: str, parts: Mapping[str, Any]) -> None:
+    """Refuse half of what a stage needs: loader, cfg and optimizer or evaluator come together or not at all.
+
+    Raises:
+        ArgumentError: some are given and some are None.
+    """
+    missing = [name for name, value in parts.items() if value is None]
+    if missing and len(missing) < len(parts):
+        given = [name for name in parts if name not in missing]
+        raise ArgumentError(
+            f"{' and '.join(missing)} missing: {stage} needs {', '.join(parts)} together, and only "
+            f"{' and '.join(given)} was given. Give all of them, or none to leave {stage} out."
+        )
+
+
+def check_param_scheduler(param_scheduler: Any, optim_wrapper: Any) -> None:
+    """Refuse schedules with nothing to schedule, and anything that is no schedule or config of one."""
+    if param_scheduler is None:
+        return
+    if optim_wrapper is None:
+        raise ArgumentError("param_scheduler was given without optim_wrapper: there is no optimizer to schedule.")
+    items = param_scheduler if type(param_scheduler) in (list, tuple) else [param_scheduler]
+    for item in items:
+        if type(item) not in (list, tuple) and not _is_part(item, "step"):
+            raise ArgumentTypeError(
+                "param_scheduler must be a scheduler, a config such as dict(type='MultiStepLR', milestones=[8, 11]), "
+                f"or a list of these, got {item!r}."
+            )
+
+
+def check_randomness(randomness: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `randomness` with defaults filled in.
+
+    Raises:
+        ArgumentError: an unknown key, or `streams` is neither 'sample' nor 'worker'.
+    """
+    for key in randomness:
+        if key not in _RANDOMNESS_KEYS:
+            raise ArgumentError(
+                f"randomness has no key {key!r}.{did_you_mean(key, _RANDOMNESS_KEYS)} "
+                f"Known: {', '.join(_RANDOMNESS_KEYS)}."
+            )
+    merged = {"seed": None, "diff_rank_seed": False, "deterministic": False, "streams": "sample", **randomness}
+    if merged["streams"] not in _STREAMS:
+        raise ArgumentError(
+            "randomness['streams'] must be 'sample' (each sample has its own stream) or 'worker' (MMEngine's "
+            f"seeding), got {merged['streams']!r}.{did_you_mean(str(merged['streams']), _STREAMS)}"
+        )
+    return merged
+
+
+def check_model(model: Any) -> None:
+    """Refuse anything that is neither a module nor a config."""
+    if not isinstance(model, nn.Module) and not _is_config(model):
+        hint = " Create it: model=Net(), not model=Net." if isinstance(model, type) else ""
+        raise ArgumentTypeError(
+            f"model must be an nn.Module or a config with a 'type', got {model!r} of type {type(model).__name__}.{hint}"
+        )
+
+
+def check_part(name: str, value: Any, method: str, example: str) -> None:
+    """Refuse a value that is neither None, nor a config, nor an object with `method`."""
+    if value is not None and not _is_part(value, method):
+        hint = f" Create it first: {value.__name__}(...)." if isinstance(value, type) else ""
+        raise ArgumentTypeError(
+            f"{name} must be an object with {method}, or a config such as {example}, got {value!r}.{hint}"
+        )
+
+
+def check_step(model: nn.Module, step: str) -> None:
+    """Refuse a model without the method that a stage calls.
+
+    Raises:
+        MissingAttributeError: `model` has no such method.
+    """
+    if not callable(getattr(model, step, None)):
+        raise MissingAttributeError(
+            f"{type(model).__name__} has no {step}, which this stage calls. Derive it from drivetrain.model.BaseModel "
+            f"and implement forward(..., mode), or define {step} yourself."
+        )
+
+
+def _is_config(value: Any) -> bool:
+    return hasattr(value, "keys") and hasattr(value, "__getitem__") and not isinstance(value, nn.Module)
+
+
+def _is_part(value: Any, method: str) -> bool:
+    return not isinstance(value, type) and (_is_config(value) or hasattr(value, method))
+
+
+def missing_stage(method: str, parts: str) -> ArgumentError:
+    """The error for a stage that was started and not configured."""
+    return ArgumentError(f"runner.{method}() needs {parts}, and the runner was made without them.")
+
+
+def check_parts(given: Mapping[str, Any]) -> None:
+    """Check the arguments of the runner that belong together, and that each is an object or a config."""
+    check_model(given["model"])
+    check_triple("training", {name: given[name] for name in ("train_dataloader", "train_cfg", "optim_wrapper")})
+    for mode, stage in (("val", "validation"), ("test", "testing")):
+        names = (f"{mode}_dataloader", f"{mode}_cfg", f"{mode}_evaluator")
+        check_triple(stage, {name: given[name] for name in names})
+    check_param_scheduler(given["param_scheduler"], given["optim_wrapper"])
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        check_part(
+            name, given[name], "__iter__", "dict(dataset=..., batch_size=32)"
+        )
+    for name in ("train_cfg", "val_cfg", "test_cfg"):
+        check_part(name, given[name], "run", "dict(by_epoch=True, max_epochs=12)" if name == "train_cfg" else "dict()")
+    check_part("optim_wrapper", given["optim_wrapper"], "step", "dict(optimizer=dict(type='SGD', lr=0.1))")

@@ -1,0 +1,151 @@
+"""Validation and test: the same loop under two names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, Union
+
+import torch
+from torch.utils.data import DataLoader
+
+from drivetrain.errors import ArgumentTypeError
+from drivetrain.evaluator import Evaluator
+from drivetrain.registry import LOOPS
+from drivetrain.runner.amp import autocast
+from drivetrain.structures import BaseDataElement
+from drivetrain.typing import Metrics
+
+from .base import BaseLoop
+
+_LossSums = dict[str, "tuple[Any, int]"]
+
+
+class _EvaluationLoop(BaseLoop):
+    """Predicts every batch and evaluates; `mode` names the hook points and the model's step."""
+
+    mode: str
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
+        evaluator: Any,
+        fp16: bool,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self.evaluator: Any = evaluator
+        self.fp16 = fp16
+        self._loss_sums: _LossSums = {}
+        metainfo = getattr(getattr(self.dataloader, "dataset", None), "metainfo", None)
+        if metainfo is not None:
+            self.evaluator.dataset_meta = metainfo
+            runner.visualizer.dataset_meta = metainfo
+
+    def run(self) -> Metrics:
+        """Run over the loader; returns the metrics."""
+        runner, mode = self._runner, self.mode
+        runner.call_hook(f"before_{mode}")
+        runner.call_hook(f"before_{mode}_epoch")
+        runner.model.eval()
+        self._loss_sums.clear()
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        metrics.update(self._mean_losses())
+        runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
+        runner.call_hook(f"after_{mode}")
+        return metrics
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: Sequence[dict[str, Any]]) -> None:
+        """Predict one batch and hand it to the evaluator; `idx` counts the batches from 0."""
+        runner, mode = self._runner, self.mode
+        runner.call_hook(f"before_{mode}_iter", batch_idx=idx, data_batch=data_batch)
+        with autocast(enabled=True) if self.fp16 else nullcontext():
+            outputs = getattr(runner.model, f"{mode}_step")(data_batch)
+        outputs = self._take_losses(outputs)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        runner.call_hook(f"after_{mode}_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+
+    def _take_losses(self, outputs: Any) -> Any:
+        """Take off a last element that holds nothing but losses, and add them to the sums, on their device."""
+        if type(outputs) is not list or not outputs or not isinstance(outputs[-1], BaseDataElement):
+            return outputs
+        if outputs[-1].keys() != ["loss"]:
+            return outputs
+        for name, value in outputs[-1].loss.items():
+            values = [value] if torch.is_tensor(value) else list(value)
+            total, count = self._loss_sums.get(name, (0, 0))
+            self._loss_sums[name] = (total + sum(part.detach().mean() for part in values), count + len(values))
+        return outputs[:-1]
+
+    def _mean_losses(self) -> Metrics:
+        means = {name: float(total) / count for name, (total, count) in self._loss_sums.items()}
+        return {**means, f"{self.mode}_loss": sum(means.values())} if means else {}
+
+
+@LOOPS.register_module()
+class ValLoop(_EvaluationLoop):
+    """Validates: `model.val_step` on each batch, then the evaluator's metrics.
+
+    Args:
+        runner: the runner.
+        dataloader: a loader or its config.
+        evaluator: an `Evaluator`, or the config of one metric or a list of them.
+        fp16: predict under autocast.
+
+    Raises:
+        ArgumentTypeError: `evaluator` is something else.
+    """
+
+    mode = "val"
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
+        evaluator: Union[Evaluator, dict[str, Any], list[Any]],  # noqa: UP007
+        fp16: bool = False,
+    ) -> None:
+        built = runner.build_evaluator(evaluator)
+        if not isinstance(built, Evaluator):
+            raise ArgumentTypeError(
+                "val_evaluator must be an Evaluator, a metric, its config or a list of these, "
+                f"got {type(built).__name__}."
+            )
+        super().__init__(runner, dataloader, built, fp16)
+
+    @property
+    def val_loss(self) -> _LossSums:
+        """Sums and counts of the losses that predictions carried in this validation."""
+        return self._loss_sums
+
+
+@LOOPS.register_module()
+class TestLoop(_EvaluationLoop):
+    """Tests: `model.test_step` on each batch, then the evaluator's metrics.
+
+    Args:
+        runner: the runner.
+        dataloader: a loader or its config.
+        evaluator: as for `ValLoop`; any other object with `process` and `evaluate` is used as it is.
+        fp16: predict under autocast.
+    """
+
+    mode = "test"
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
+        evaluator: Union[Evaluator, dict[str, Any], list[Any]],  # noqa: UP007
+        fp16: bool = False,
+    ) -> None:
+        super().__init__(runner, dataloader, runner.build_evaluator(evaluator), fp16)
+
+    @property
+    def test_loss(self) -> _LossSums:
+        """Sums and counts of the losses that predictions carried in this test."""
+        return self._loss_sums

@@ -1,0 +1,319 @@
+"""The two ways to train: by epoch and by iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Union
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from drivetrain.errors import ArgumentError, LossError
+from drivetrain.registry import LOOPS
+from drivetrain.typing import StateDict
+
+from .base import BaseLoop
+from .intervals import calc_dynamic_intervals, check_count, check_interval, interval_at
+
+
+class _TrainLoop(BaseLoop):
+    """What both loops share: counters, the step, and when validation is due."""
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
+        val_begin: int,
+        val_interval: int,
+        dynamic_intervals: list[tuple[int, int]] | None,
+    ) -> None:
+        check_interval("val_interval", val_interval)
+        check_count("val_begin", val_begin, least=0)
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(val_interval, dynamic_intervals)
+        super().__init__(runner, dataloader)
+        self._epoch = 0
+        self._iter = 0
+        self.val_begin = val_begin
+        self.val_interval = val_interval
+        self.stop_training = False
+        if not hasattr(getattr(self.dataloader, "dataset", None), "metainfo"):
+            runner.logger.debug("The training dataset has no metainfo; the visualizer works without.")
+        else:
+            runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
+
+    @property
+    def epoch(self) -> int:
+        """Epochs made."""
+        return self._epoch
+
+    @property
+    def iter(self) -> int:
+        """Training steps made."""
+        return self._iter
+
+    def state_dict(self) -> StateDict:
+        """Where the loader stands: its pass and the batches handed out in it."""
+        known = getattr(self.dataloader, "positions_known", False)
+        return {"dataloader": self.dataloader.state_dict() if known else None}
+
+    def load_position(self, epoch: int, iteration: int, state: StateDict | None) -> None:
+        """Stand where a checkpoint stood.
+
+        Args:
+            epoch: epochs made.
+            iteration: training steps made.
+            state: what `state_dict` returned, or None for a file that holds only the counters.
+        """
+        self._epoch, self._iter = epoch, iteration
+        loader_state = (state or {}).get("dataloader")
+        if getattr(self.dataloader, "positions_known", False):
+            self._seek(loader_state)
+
+    def _seek(self, loader_state: StateDict | None) -> None:
+        raise NotImplementedError
+
+    def _step(self, batch_idx: int, data_batch: Any) -> None:
+        """One training step, with the hooks around it."""
+        runner = self._runner
+        runner.call_hook("before_train_iter", batch_idx=batch_idx, data_batch=data_batch)
+        outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
+        if type(outputs) is not dict:
+            _check_outputs(outputs, runner.model)
+        runner.call_hook("after_train_iter", batch_idx=batch_idx, data_batch=data_batch, outputs=outputs)
+        self._iter += 1
+
+    def _validate_if_due(self, position: int, last: int) -> None:
+        """Run the validation loop at every `val_interval`-th position from `val_begin` on, and at the last."""
+        runner = self._runner
+        if runner.val_loop is None or position < self.val_begin:
+            return
+        if position % self.val_interval == 0 or position == last:
+            runner.val_loop.run()
+
+    def _decide_current_val_interval(self) -> None:
+        """Take the interval that `dynamic_intervals` sets for the current position."""
+        self.val_interval = interval_at(self._position() + 1, self.dynamic_milestones, self.dynamic_intervals)
+
+    def _position(self) -> int:
+        raise NotImplementedError
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(_TrainLoop):
+    """Trains for a number of epochs; validates between epochs.
+
+    Args:
+        runner: the runner.
+        dataloader: a loader or its config.
+        max_epochs: epochs to train.
+        val_begin: first epoch (from 1) after which validation may come.
+        val_interval: validate every so many epochs; the last epoch is always followed by a validation.
+        dynamic_intervals: pairs (epoch, interval): from that epoch on, that interval.
+
+    Raises:
+        ArgumentError: a count or an interval is not a whole number of at least 1.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        check_count("max_epochs", max_epochs)
+        super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
+        self._max_epochs = max_epochs
+        self._max_iters = max_epochs * _length(self.dataloader)
+        self._first_batch = 0
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs to train."""
+        return self._max_epochs
+
+    @property
+    def max_iters(self) -> int:
+        """Training steps of the whole run."""
+        return self._max_iters
+
+    def run(self) -> nn.Module:
+        """Train to the end; returns the model."""
+        runner = self._runner
+        runner.call_hook("before_train")
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            self._validate_if_due(self._epoch, self._max_epochs)
+        runner.call_hook("after_train")
+        return runner.model
+
+    def run_epoch(self) -> None:
+        """One pass over the loader."""
+        runner = self._runner
+        runner.call_hook("before_train_epoch")
+        runner.model.train()
+        if getattr(self.dataloader, "positions_known", False):
+            self.dataloader.seek(self._epoch, self._first_batch)
+        for idx, data_batch in enumerate(self.dataloader, self._first_batch):
+            self.run_iter(idx, data_batch)
+        self._first_batch = 0
+        runner.call_hook("after_train_epoch")
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Sequence[dict[str, Any]]) -> None:
+        """One training step; `idx` counts the batches of the epoch from 0."""
+        self._step(idx, data_batch)
+
+    def _seek(self, loader_state: StateDict | None) -> None:
+        if loader_state and loader_state["pass_index"] == self._epoch:
+            self._first_batch = loader_state["consumed"]
+
+    def _position(self) -> int:
+        return self._epoch
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(_TrainLoop):
+    """Trains for a number of iterations over an endless stream of batches.
+
+    Args:
+        runner: the runner.
+        dataloader: a loader or its config; it is started anew whenever it is exhausted.
+        max_iters: training steps to make.
+        val_begin: first iteration (from 1) after which validation may come.
+        val_interval: validate every so many iterations, and after the last.
+        dynamic_intervals: pairs (iteration, interval): from that iteration on, that interval.
+
+    Raises:
+        ArgumentError: a count or an interval is not a whole number of at least 1.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        check_count("max_iters", max_iters)
+        super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
+        self._max_iters = max_iters
+        self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader)
+
+    @property
+    def max_epochs(self) -> int:
+        """Always 1: the whole run is one epoch."""
+        return 1
+
+    @property
+    def max_iters(self) -> int:
+        """Training steps to make."""
+        return self._max_iters
+
+    def run(self) -> nn.Module:
+        """Train to the end; returns the model."""
+        runner = self._runner
+        runner.call_hook("before_train")
+        runner.call_hook("before_train_epoch")
+        runner.model.train()
+        while self._iter < self._max_iters and not self.stop_training:
+            if not runner.model.training:
+                runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._decide_current_val_interval()
+            self._validate_if_due(self._iter, self._max_iters)
+        runner.call_hook("after_train_epoch")
+        runner.call_hook("after_train")
+        return runner.model
+
+    def run_iter(self, data_batch: Sequence[dict[str, Any]]) -> None:
+        """One training step; hooks see the running iteration as `batch_idx`."""
+        self._step(self._iter, data_batch)
+
+    def _seek(self, loader_state: StateDict | None) -> None:
+        if loader_state is None:
+            passes, batches = divmod(self._iter, _length(self.dataloader))
+            loader_state = {"pass_index": passes, "consumed": batches}
+        self.dataloader_iterator.seek(loader_state["pass_index"], loader_state["consumed"])
+
+    def _position(self) -> int:
+        return self._iter
+
+
+class _InfiniteDataloaderIterator:
+    """Batches of a loader without end: when it is exhausted, the next pass begins, with the sampler's epoch raised.
+
+    The loader is started at the first `next`, not before.
+    """
+
+    def __init__(self, dataloader: DataLoader[Any]) -> None:
+        self._dataloader = dataloader
+        self._iterator: Iterator[Any] | None = None
+        self._epoch = 0
+
+    def __iter__(self) -> _InfiniteDataloaderIterator:
+        return self
+
+    def __next__(self) -> Any:
+        if self._iterator is None:
+            self._iterator = iter(self._dataloader)
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            return self._first_of_next_pass()
+
+    def __len__(self) -> int:
+        return len(self._dataloader)
+
+    def seek(self, pass_index: int, consumed: int) -> None:
+        """Go on behind the `consumed`-th batch of a pass."""
+        self._epoch = pass_index
+        self._iterator = None
+        self._dataloader.seek(pass_index, consumed)  # type: ignore[attr-defined]
+
+    def _first_of_next_pass(self) -> Any:
+        self._epoch += 1
+        for holder in (self._dataloader, getattr(self._dataloader, "batch_sampler", None)):
+            if hasattr(getattr(holder, "sampler", None), "set_epoch"):
+                holder.sampler.set_epoch(self._epoch)  # type: ignore[union-attr]
+                break
+        self._iterator = iter(self._dataloader)
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            raise ArgumentError(
+                "the training loader yields no batch: its dataset is empty, or smaller than one batch."
+            ) from None
+
+
+def _length(loader: DataLoader[Any]) -> int:
+    """Batches of a pass.
+
+    Raises:
+        ArgumentError: the loader has no length, or is empty.
+    """
+    try:
+        length = len(loader)
+    except TypeError as error:
+        raise ArgumentError(
+            f"{type(loader).__name__} has no length, so epochs cannot be counted. Train by iteration: "
+            "train_cfg=dict(by_epoch=False, max_iters=...)."
+        ) from error
+    if length == 0:
+        raise ArgumentError(
+            "the training loader yields no batch: its dataset is empty, or drop_last drops the only batch."
+        )
+    return length
+
+
+def _check_outputs(outputs: Any, model: nn.Module) -> None:
+    if not hasattr(outputs, "items"):
+        raise LossError(
+            f"{type(model).__name__}.train_step must return a dict of what to log, such as {{'loss': loss}}, "
+            f"and returned {type(outputs).__name__}."
+        )

@@ -1,0 +1,585 @@
+"""The runner: one object that holds the parts of a run and starts its loops."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeAlias
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from drivetrain.config import dump_python
+from drivetrain.dataset import build_dataloader
+from drivetrain.dist import broadcast_object_list, is_distributed, master_only
+from drivetrain.evaluator import Evaluator
+from drivetrain.hooks import Hook, default_hooks
+from drivetrain.logging import MessageHub, MMLogger
+from drivetrain.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict, _ParamScheduler
+from drivetrain.parallel import Strategy
+from drivetrain.registry import LOG_PROCESSORS, RUNNERS, STRATEGIES, DefaultScope
+from drivetrain.typing import ConfigType, Metrics
+from drivetrain.visualization import Visualizer
+
+from . import _arguments as arguments
+from . import _build as build
+from . import _checkpointing as checkpointing
+from ._environment import describe_environment, set_random_seed, setup_process
+from ._hook_table import HookTable
+from .log_processor import LogProcessor
+from .loops import BaseLoop
+from .priority import Priority
+
+ParamSchedulerType: TypeAlias = "list[_ParamScheduler] | dict[str, list[_ParamScheduler]]"
+OptimWrapperType: TypeAlias = "OptimWrapper | OptimWrapperDict"
+
+
+def _of_loop(part: str, name: str, doc: str, absent: Any = 0) -> Any:
+    """A property that reads `name` of a part of the runner; `absent` where that part is not there or not built."""
+    return property(lambda runner: getattr(getattr(runner, part), name, absent), doc=doc)
+
+
+@RUNNERS.register_module()
+class Runner:
+    """Drives loaders, model, optimisation, evaluation and hooks through a run.
+
+    Every part is an object, or a config: a dict whose `type` is a class or a registered name. Loaders, loops, optimizer
+    and schedules are built on first use, so a runner that only tests never reads the training set.
+
+    Args:
+        model: the model, usually a `BaseModel`.
+        work_dir: folder for logs and checkpoints; made if it is not there.
+        train_dataloader: with `train_cfg` and `optim_wrapper`: what training needs.
+        val_dataloader: with `val_cfg` and `val_evaluator`: what validation needs.
+        test_dataloader: with `test_cfg` and `test_evaluator`: what testing needs.
+        train_cfg: `dict(by_epoch=True, max_epochs=..., val_interval=...)`, `dict(by_epoch=False, max_iters=...)`, or
+            the config of a loop.
+        val_cfg: `dict()`, or the config of a loop.
+        test_cfg: `dict()`, or the config of a loop.
+        auto_scale_lr: `dict(enable=True, base_batch_size=...)`: scale learning rates to the real batch size.
+        optim_wrapper: an optimizer, a wrapper, or a config such as `dict(optimizer=dict(type='SGD', lr=0.1))`.
+        param_scheduler: one schedule or a list of them; for several optimizers a dict of lists.
+        val_evaluator: an `Evaluator`, a metric, or configs of these.
+        test_evaluator: the same for testing.
+        default_hooks: changes to the default hooks: `dict(checkpoint=dict(type="CheckpointHook", interval=5))`; None
+            a key takes that hook away.
+        custom_hooks: further hooks.
+        data_preprocessor: goes into the model's config where that names none.
+        load_from: checkpoint to take weights from, or to resume.
+        resume: go on from `load_from`, or from the newest checkpoint in `work_dir`.
+        launcher: 'none' for one process.
+        env_cfg: `dict(cudnn_benchmark=..., mp_cfg=..., dist_cfg=..., resource_limit=...)`.
+        log_processor: a `LogProcessor` or its config.
+        log_level: level of the log, by name or number.
+        visualizer: a `Visualizer` or its config.
+        default_scope: scope in which registries look names up first.
+        randomness: `dict(seed=..., diff_rank_seed=..., deterministic=..., streams='sample' | 'worker')`. With 'sample'
+            the random numbers of a sample depend on seed, pass and index alone; 'worker' is MMEngine's way.
+        experiment_name: name of the run; a time stamp is added.
+        cfg: the whole config of the run, kept in log and checkpoints.
+        strategy: how a step is spread over devices; a `Strategy` or its config. One device by default.
+
+    Raises:
+        ArgumentError: parts that belong together are incomplete, or a value is wrong.
+        ArgumentTypeError: a part is neither an object of its kind nor a config.
+    """
+
+    cfg: Any
+
+    def __init__(
+        self,
+        model: nn.Module | dict[str, Any],
+        work_dir: str,
+        train_dataloader: DataLoader[Any] | dict[str, Any] | None = None,
+        val_dataloader: DataLoader[Any] | dict[str, Any] | None = None,
+        test_dataloader: DataLoader[Any] | dict[str, Any] | None = None,
+        train_cfg: dict[str, Any] | None = None,
+        val_cfg: dict[str, Any] | None = None,
+        test_cfg: dict[str, Any] | None = None,
+        auto_scale_lr: dict[str, Any] | None = None,
+        optim_wrapper: OptimWrapper | Optimizer | dict[str, Any] | None = None,
+        param_scheduler: _ParamScheduler | dict[str, Any] | list[Any] | None = None,
+        val_evaluator: Evaluator | dict[str, Any] | list[Any] | None = None,
+        test_evaluator: Evaluator | dict[str, Any] | list[Any] | None = None,
+        default_hooks: dict[str, Hook | dict[str, Any]] | None = None,
+        custom_hooks: list[Hook | dict[str, Any]] | None = None,
+        data_preprocessor: nn.Module | dict[str, Any] | None = None,
+        load_from: str | None = None,
+        resume: bool = False,
+        launcher: str = "none",
+        env_cfg: dict[str, Any] = dict(dist_cfg=dict(backend="nccl")),  # noqa: B006, C408
+        log_processor: dict[str, Any] | None = None,
+        log_level: str = "INFO",
+        visualizer: Visualizer | dict[str, Any] | None = None,
+        default_scope: str = "mmengine",
+        randomness: dict[str, Any] = dict(seed=None),  # noqa: B006, C408
+        experiment_name: str | None = None,
+        cfg: ConfigType | None = None,
+        *,
+        strategy: Strategy | dict[str, Any] | None = None,
+    ) -> None:
+        self._keep_parts(locals())
+        self._randomness = arguments.check_randomness(randomness)
+        checkpointing.check_start(load_from, resume)
+        self._load_from, self._resume, self._launcher = load_from, resume, launcher
+        self._has_loaded = False
+        self.cfg = copy.deepcopy(cfg) if cfg is not None else {}
+        self.auto_scale_lr = auto_scale_lr
+        self.schedulers_built = False
+        self._hook_table = HookTable()
+        self._hooks = self._hook_table.hooks
+
+        self._work_dir = os.path.abspath(work_dir)
+        os.makedirs(self._work_dir, exist_ok=True)
+        self.strategy: Strategy = _build_strategy(strategy)
+        self.setup_env(env_cfg)
+        self.set_randomness(**self._randomness)
+        self._name_run(experiment_name)
+        self.default_scope = DefaultScope.get_instance(self._experiment_name, scope_name=default_scope)
+        self.log_processor = self.build_log_processor(log_processor or {})
+        self.logger = self.build_logger(log_level=log_level)
+        self._log_env(env_cfg)
+        self.message_hub = self.build_message_hub()
+        self.visualizer = self.build_visualizer(visualizer)
+        self.visualizer.add_config(self.cfg)
+        self.model = self.wrap_model(None, build.build_model(model, data_preprocessor))
+        self.register_hooks(default_hooks, custom_hooks)
+        self.logger.info(f"Hooks will be executed in the following order:\n{self.get_hooks_info()}")
+        self.dump_config()
+
+    def _keep_parts(self, given: dict[str, Any]) -> None:
+        """Keep what loops are built from, unbuilt."""
+        arguments.check_parts(given)
+        self._train_dataloader, self._train_loop = given["train_dataloader"], given["train_cfg"]
+        self._val_dataloader, self._val_loop = given["val_dataloader"], given["val_cfg"]
+        self._test_dataloader, self._test_loop = given["test_dataloader"], given["test_cfg"]
+        self._val_evaluator, self._test_evaluator = given["val_evaluator"], given["test_evaluator"]
+        self.optim_wrapper: Any = given["optim_wrapper"]
+        self.param_schedulers: Any = given["param_scheduler"]
+
+    @classmethod
+    def from_cfg(cls, cfg: ConfigType) -> Runner:
+        """A runner from a config that holds the arguments above as keys; other keys are free variables."""
+        names = [name for name in _argument_names() if name in cfg]
+        given = {name: copy.deepcopy(cfg[name]) for name in names}
+        return cls(**given, cfg=cfg)
+
+    # -- what the run is ---------------------------------------------------------------------------------------------
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the run, with its time stamp."""
+        return self._experiment_name
+
+    @property
+    def model_name(self) -> str:
+        """Class name of the model."""
+        return type(self.strategy.unwrap(self.model)).__name__
+
+    @property
+    def work_dir(self) -> str:
+        """Absolute path of the folder for checkpoints."""
+        return self._work_dir
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of this start's logs: `<work_dir>/<timestamp>`."""
+        return self._log_dir
+
+    @property
+    def timestamp(self) -> str:
+        """When the runner was made: `%Y%m%d_%H%M%S`."""
+        return self._timestamp
+
+    @property
+    def cfg_text(self) -> str:
+        """The config as Python source."""
+        text = getattr(self.cfg, "pretty_text", None)
+        return text if type(text) is str else dump_python(self.cfg)
+
+    max_epochs = _of_loop("_train_loop", "max_epochs", "Epochs to train; 0 before the train loop is built.")
+    max_iters = _of_loop("_train_loop", "max_iters", "Steps to train; 0 before the train loop is built.")
+    epoch = _of_loop("_train_loop", "epoch", "Epochs made.")
+    iter = _of_loop("_train_loop", "iter", "Training steps made.")
+    val_interval = _of_loop("_train_loop", "val_interval", "Interval between validations.")
+    val_begin = _of_loop("_train_loop", "val_begin", "First epoch or iteration after which validation may come.")
+    rank = _of_loop("strategy", "rank", "Rank of this process.")
+    world_size = _of_loop("strategy", "world_size", "Number of processes.")
+
+    @property
+    def launcher(self) -> str:
+        """How processes were started."""
+        return self._launcher
+
+    @property
+    def distributed(self) -> bool:
+        """Whether several processes train together."""
+        return is_distributed()
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether torch was asked for deterministic algorithms."""
+        return bool(self._randomness["deterministic"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self._seed
+
+    @property
+    def hooks(self) -> list[Hook]:
+        """Hooks in the order in which they run."""
+        return self._hooks
+
+    @property
+    def train_loop(self) -> Any:
+        """The train loop, built on first access; None without training."""
+        if self._train_loop is not None and not isinstance(self._train_loop, BaseLoop):
+            self._train_loop = self.build_train_loop(self._train_loop)
+        return self._train_loop
+
+    @property
+    def val_loop(self) -> Any:
+        """The validation loop, built on first access; None without validation."""
+        if self._val_loop is not None and not isinstance(self._val_loop, BaseLoop):
+            self._val_loop = self.build_val_loop(self._val_loop)
+        return self._val_loop
+
+    @property
+    def test_loop(self) -> Any:
+        """The test loop, built on first access; None without testing."""
+        if self._test_loop is not None and not isinstance(self._test_loop, BaseLoop):
+            self._test_loop = self.build_test_loop(self._test_loop)
+        return self._test_loop
+
+    train_dataloader = _of_loop("train_loop", "dataloader", "The loader of the train loop, built with it.", None)
+    val_dataloader = _of_loop("val_loop", "dataloader", "The loader of the validation loop.", None)
+    test_dataloader = _of_loop("test_loop", "dataloader", "The loader of the test loop.", None)
+    val_evaluator = _of_loop("val_loop", "evaluator", "The evaluator of the validation loop.", None)
+    test_evaluator = _of_loop("test_loop", "evaluator", "The evaluator of the test loop.", None)
+
+    # -- what the run does -------------------------------------------------------------------------------------------
+
+    def train(self) -> nn.Module:
+        """Train, with validation where it is configured; returns the model."""
+        self._require("train", self._train_loop, "train_dataloader, train_cfg and optim_wrapper")
+        arguments.check_step(self.model, "train_step")
+        if self._val_loop is not None:
+            arguments.check_step(self.model, "val_step")
+        with self._current():
+            loop = self.train_loop
+            self.scale_lr(self.built_optim_wrapper(), self.auto_scale_lr)
+            if self.param_schedulers is not None:
+                self.built_param_schedulers()
+            _ = self.val_loop
+            self.call_hook("before_run")
+            self._init_model_weights()
+            self.load_or_resume()
+            self._count_updates(loop)
+            model: nn.Module = loop.run()
+            self.call_hook("after_run")
+        return model
+
+    def val(self) -> Metrics:
+        """Validate once; returns the metrics."""
+        return self._evaluate("val", "validation")
+
+    def test(self) -> Metrics:
+        """Test once; returns the metrics."""
+        return self._evaluate("test", "testing")
+
+    def _evaluate(self, mode: str, stage: str) -> Metrics:
+        self._require(mode, getattr(self, f"_{mode}_loop"), f"{mode}_dataloader, {mode}_cfg and {mode}_evaluator")
+        arguments.check_step(self.model, f"{mode}_step")
+        with self._current():
+            loop = getattr(self, f"{mode}_loop")
+            self.call_hook("before_run")
+            self.load_or_resume()
+            metrics: Metrics = loop.run()
+            self.call_hook("after_run")
+        return metrics
+
+    def _require(self, method: str, loop: Any, parts: str) -> None:
+        if loop is None:
+            raise arguments.missing_stage(method, parts)
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make this run's logger, hub, visualizer and scope the current ones, for this context alone."""
+        with ExitStack() as stack:
+            stack.enter_context(MMLogger.use(self.logger))
+            stack.enter_context(MessageHub.use(self.message_hub))
+            stack.enter_context(Visualizer.use(self.visualizer))
+            stack.enter_context(DefaultScope.use(self.default_scope))
+            self._hook_table.replan()
+            yield
+
+    def _init_model_weights(self) -> None:
+        """Initialise the weights as the model's `init_cfg` says, once."""
+        model = self.strategy.unwrap(self.model)
+        if hasattr(model, "init_weights"):
+            model.init_weights()
+
+    def _count_updates(self, loop: Any) -> None:
+        """Tell the optimizer wrapper where the run stands, for windows of accumulation and their last remainder."""
+        if hasattr(self.optim_wrapper, "initialize_count_status"):
+            self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
+
+    # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Join other processes, and set up start method, threads and limits."""
+        dist_cfg = dict(env_cfg.get("dist_cfg") or {})
+        self.strategy.setup(self._launcher, dist_cfg)
+        setup_process(env_cfg, self.distributed)
+        now = [time.time()]
+        broadcast_object_list(now)
+        self._timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(now[0]))
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False, streams: str = "sample"
+    ) -> None:
+        """Seed everything; see the argument `randomness`."""
+        given = {"seed": seed, "diff_rank_seed": diff_rank_seed, "deterministic": deterministic, "streams": streams}
+        self._randomness: dict[str, Any] = given
+        self._seed = set_random_seed(seed, deterministic=deterministic, diff_rank_seed=diff_rank_seed)
+
+    def adopt_seed(self, seed: int) -> None:
+        """Take over the seed of a resumed run, for this process and for loaders built already."""
+        self.logger.info(f"Taking over seed {seed} of the resumed run (this run's own was {self._seed}).")
+        self.set_randomness(**{**self._randomness, "seed": seed})
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            if hasattr(getattr(loop, "dataloader", None), "reseed"):
+                loop.dataloader.reseed(seed)
+
+    def _name_run(self, experiment_name: str | None) -> None:
+        config_file = getattr(self.cfg, "filename", None)
+        stem = os.path.splitext(os.path.basename(config_file))[0] if config_file else None
+        name = experiment_name or stem
+        self._experiment_name = f"{name}_{self._timestamp}" if name else self._timestamp
+        self._log_dir = os.path.join(self._work_dir, self._timestamp)
+        os.makedirs(self._log_dir, exist_ok=True)
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        streams = self._randomness["streams"]
+        facts = {
+            "device": self.strategy.device,
+            "processes": self.world_size,
+            "seed": f"{self.seed} (streams by {streams})",
+        }
+        self.logger.info(describe_environment(facts))
+        if self.cfg:
+            self.logger.info(f"Config:\n{self.cfg_text}")
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """The logger of the run; it writes to the terminal and to `log_file` (`<log_dir>/<timestamp>.log`)."""
+        path = log_file or os.path.join(self._log_dir, f"{self._timestamp}.log")
+        return MMLogger.get_instance(
+            **{"name": self._experiment_name, "log_file": path, "log_level": log_level, **kwargs}
+        )
+
+    def build_message_hub(self, message_hub: dict[str, Any] | None = None) -> MessageHub:
+        """The hub of the run, where parts leave values for the log."""
+        return MessageHub.get_instance(**{"name": self._experiment_name, **(message_hub or {})})
+
+    def build_visualizer(self, visualizer: Visualizer | dict[str, Any] | None = None) -> Visualizer:
+        """The visualizer; by default one that writes to `<log_dir>/vis_data`."""
+        return build.build_visualizer(visualizer, self._experiment_name, self._log_dir)
+
+    def build_log_processor(self, log_processor: LogProcessor | dict[str, Any]) -> LogProcessor:
+        """The log processor."""
+        if isinstance(log_processor, LogProcessor):
+            return log_processor
+        return LOG_PROCESSORS.build({"type": "LogProcessor", **log_processor})
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """The model from an object or a config."""
+        return build.build_model(model, None)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Place the model on its device, and wrap it if the strategy or `model_wrapper_cfg` says so."""
+        return self.strategy.prepare_model(model, model_wrapper_cfg)
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        """Multiply learning rates by (world size * batch size) / base batch size, if `auto_scale_lr` enables it."""
+        build.scale_lr(optim_wrapper, auto_scale_lr, self)
+
+    def build_optim_wrapper(self, optim_wrapper: Optimizer | OptimWrapper | dict[str, Any]) -> OptimWrapperType:
+        """The optimizer wrapper from an optimizer, a wrapper or a config."""
+        return build.build_optimizers(self.model, optim_wrapper)  # type: ignore[return-value]
+
+    def build_param_scheduler(self, scheduler: _ParamScheduler | dict[str, Any] | list[Any]) -> ParamSchedulerType:
+        """The schedules, as a list for one optimizer and as a dict of lists for several."""
+        return build.build_schedulers(scheduler, self)  # type: ignore[no-any-return]
+
+    def built_optim_wrapper(self) -> Any:
+        """The optimizer wrapper, built now if it is still a config."""
+        if not isinstance(self.optim_wrapper, BaseOptimWrapper):
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        return self.optim_wrapper
+
+    def built_param_schedulers(self) -> Any:
+        """The schedules, built now if they are still configs."""
+        if not self.schedulers_built:
+            self.built_optim_wrapper()
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+            self.schedulers_built = True
+        return self.param_schedulers
+
+    def build_evaluator(self, evaluator: dict[str, Any] | list[Any] | Evaluator) -> Evaluator:
+        """The evaluator from a metric, its config, a list of these, or an `Evaluator`."""
+        return build.build_evaluator(evaluator)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader[Any] | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader[Any]:
+        """A loader from its config; see `drivetrain.dataset.build_dataloader`."""
+        return build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+
+    def open_dataloader(self, dataloader: DataLoader[Any] | dict[str, Any]) -> DataLoader[Any]:
+        """A loader whose samples draw from this run's random streams."""
+        return build_dataloader(
+            dataloader,
+            seed=self.seed,
+            diff_rank_seed=bool(self._randomness["diff_rank_seed"]),
+            streams=self._randomness["streams"],
+        )
+
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """The train loop."""
+        return build.build_train_loop(loop, self, self._train_dataloader)
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """The validation loop."""
+        return build.build_evaluation_loop(loop, self, self._val_dataloader, self._val_evaluator, "val")
+
+    def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """The test loop."""
+        return build.build_evaluation_loop(loop, self, self._test_dataloader, self._test_evaluator, "test")
+
+    # -- hooks -------------------------------------------------------------------------------------------------------
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call `fn_name` of every hook that overrides it, in order of priority.
+
+        Raises:
+            HookError: `fn_name` is no hook point, or a hook does not take its arguments.
+        """
+        self._hook_table.call(fn_name, self, kwargs)
+
+    def register_hook(self, hook: Hook | dict[str, Any], priority: str | int | Priority | None = None) -> None:
+        """Add a hook; lower priority runs first, equal priority in order of registration."""
+        self._hook_table.register(hook, priority)
+
+    def register_default_hooks(self, hooks: dict[str, Hook | dict[str, Any]] | None = None) -> None:
+        """Add the default hooks with the user's changes: None takes one away, a new key adds one."""
+        for hook in {**default_hooks(), **(hooks or {})}.values():
+            if hook is not None:
+                self.register_hook(hook)
+
+    def register_custom_hooks(self, hooks: list[Hook | dict[str, Any]]) -> None:
+        """Add further hooks."""
+        for hook in hooks:
+            self.register_hook(hook)
+
+    def register_hooks(
+        self,
+        default_hooks: dict[str, Hook | dict[str, Any]] | None = None,
+        custom_hooks: list[Hook | dict[str, Any]] | None = None,
+    ) -> None:
+        """Add default hooks, then custom ones."""
+        self.register_default_hooks(default_hooks)
+        self.register_custom_hooks(custom_hooks or [])
+
+    def get_hooks_info(self) -> str:
+        """The order in which hooks run, point by point."""
+        return self._hook_table.describe()
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def load_or_resume(self) -> None:
+        """Load or resume what the arguments `load_from` and `resume` say, once."""
+        if not self._has_loaded:
+            checkpointing.load_or_resume(self, self._load_from, self._resume)
+            self._has_loaded = True
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable[..., Any] = "default",
+    ) -> None:
+        """Restore the whole state of a run from a checkpoint.
+
+        Args:
+            filename: path or address of the file.
+            resume_optimizer: restore the optimizer's state too.
+            resume_param_scheduler: restore the schedules' states too.
+            map_location: where tensors are read to; by default the CPU, from where each goes to its place.
+        """
+        checkpointing.resume_run(self, filename, resume_optimizer, resume_param_scheduler, map_location)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable[..., Any] = "cpu",
+        strict: bool = False,
+        revise_keys: list[Any] = [(r"^module.", "")],  # noqa: B006
+    ) -> dict[str, Any]:
+        """Load the weights of a checkpoint, report what did not fit, and return the whole file."""
+        return checkpointing.load_weights(self, filename, map_location, strict, revise_keys)
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict[str, Any] | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
+    ) -> None:
+        """Write the state of the run to `out_dir/filename`, whole or not at all.
+
+        Args:
+            out_dir: folder or address.
+            filename: name of the file.
+            file_client_args: the older name of `backend_args`.
+            save_optimizer: also the optimizer's state.
+            save_param_scheduler: also the schedules' states.
+            meta: entries for `meta`; they win over the runner's own.
+            by_epoch: whether the save counts an epoch that is ending, or an iteration.
+            backend_args: arguments of the storage.
+        """
+        parts = {"save_optimizer": save_optimizer, "save_param_scheduler": save_param_scheduler}
+        storage = {"file_client_args": file_client_args, "backend_args": backend_args}
+        checkpointing.write_checkpoint(self, out_dir, filename, meta=meta, by_epoch=by_epoch, **parts, **storage)
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config of the run into `work_dir`."""
+        config_file = getattr(self.cfg, "filename", None)
+        name = os.path.basename(config_file) if config_file else f"{self._timestamp}.py"
+        with open(os.path.join(self._work_dir, name), "w", encoding="utf-8") as file:
+            file.write(self.cfg_text)
+
+
+def _argument_names() -> list[str]:
+    import inspect
+
+    return [name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg")]
+
+
+def _build_strategy(strategy: Strategy | dict[str, Any] | None) -> Strategy:
+    if isinstance(strategy, Strategy):
+        return strategy
+    return STRATEGIES.build({"type": "SingleDeviceStrategy", **(strategy or {})})

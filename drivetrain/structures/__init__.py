@@ -1,0 +1,6 @@
+"""Data elements: what a dataset, a model and a metric hand each other about one sample."""
+
+from ._base import BaseDataElement as BaseDataElement
+from ._instance import InstanceData as InstanceData
+from ._label import LabelData as LabelData
+from ._pixel import PixelData as PixelData

@@ -1,0 +1,161 @@
+"""A resumed run is the uninterrupted one, bit by bit, at the borders of epochs and iterations."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from toy import Recorder, ToyData, ToyNet, assert_same_weights, build, loader, weights_of
+
+from drivetrain.hooks import Hook
+
+EPOCHS = {"by_epoch": True, "max_epochs": 4}
+ITERATIONS = {"by_epoch": False, "max_iters": 17, "val_interval": 6}
+
+
+class StopAt(Hook):
+    """Ends the process's training as a kill right after a save would: by an exception."""
+
+    priority = "LOWEST"
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            raise KeyboardInterrupt
+
+
+def schedule(by_epoch):
+    if by_epoch:
+        return [{"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "end": 7},
+                {"type": "CosineAnnealingLR", "by_epoch": True}]  # fmt: skip
+    return [{"type": "CosineAnnealingLR", "by_epoch": False}]
+
+
+def run(work_dir, train_cfg, interval, *, stop=None, resume=False, seed=7, streams="sample", **changes):
+    recorder = Recorder()
+    by_epoch = train_cfg["by_epoch"]
+    checkpoint = {"type": "CheckpointHook", "interval": interval, "by_epoch": changes.pop("save_by_epoch", by_epoch)}
+    runner = build(
+        work_dir,
+        train_cfg=train_cfg,
+        custom_hooks=[recorder, *([StopAt(stop)] if stop is not None else [])],
+        default_hooks={"checkpoint": checkpoint},
+        param_scheduler=schedule(by_epoch),
+        optim_wrapper={
+            "optimizer": {"type": "AdamW", "lr": 0.01},
+            "clip_grad": {"max_norm": 1.0},
+        },
+        randomness={"seed": seed, "streams": streams},
+        resume=resume,
+        **changes,
+    )
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        pass
+    return runner, recorder
+
+
+@pytest.mark.parametrize("streams", ["sample", "worker"])
+@pytest.mark.parametrize(
+    ("train_cfg", "interval", "stop", "resumed_at"),
+    [(EPOCHS, 1, 12, 10), (EPOCHS, 2, 19, 10), (ITERATIONS, 4, 10, 8), (ITERATIONS, 5, 16, 15)],
+    ids=["epoch border", "two epochs back", "inside a pass", "at a pass's end"],
+)
+def test_losses_order_and_weights_equal_those_of_the_uninterrupted_run(
+    tmp_path, streams, train_cfg, interval, stop, resumed_at
+):
+    whole, recorded = run(tmp_path / "whole", train_cfg, interval, streams=streams)
+    run(tmp_path / "cut", train_cfg, interval, stop=stop, streams=streams)
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    resumed, rest = run(tmp_path / "cut", train_cfg, interval, resume=True, streams=streams, seed=3)
+    assert rest.ids == recorded.ids[resumed_at:]
+    assert all(torch.equal(a, b) for a, b in zip(rest.losses, recorded.losses[resumed_at:], strict=True))
+    assert_same_weights(weights_of(whole), weights_of(resumed))
+    assert resumed.iter == whole.iter
+    assert resumed.seed == 7
+
+
+def test_a_save_inside_an_epoch_resumes_behind_its_batch(tmp_path):
+    whole, recorded = run(tmp_path / "whole", EPOCHS, 3, save_by_epoch=False)
+    run(tmp_path / "cut", EPOCHS, 3, save_by_epoch=False, stop=14)
+    resumed, rest = run(tmp_path / "cut", EPOCHS, 3, save_by_epoch=False, resume=True)
+    assert rest.ids == recorded.ids[12:]
+    assert_same_weights(weights_of(whole), weights_of(resumed))
+
+
+def test_a_resumed_run_fetches_no_skipped_sample(tmp_path):
+    run(tmp_path, ITERATIONS, 4, stop=9)
+    data = ToyData()
+    run(tmp_path, ITERATIONS, 4, resume=True, train_dataloader=loader(data))
+    assert len(data.fetched) == (17 - 8) * 4
+
+
+def test_resuming_twice_changes_nothing(tmp_path):
+    whole, _ = run(tmp_path / "whole", EPOCHS, 1)
+    for stop in (7, 13):
+        run(tmp_path / "cut", EPOCHS, 1, stop=stop, resume=stop != 7)
+    resumed, _ = run(tmp_path / "cut", EPOCHS, 1, resume=True)
+    assert_same_weights(weights_of(whole), weights_of(resumed))
+
+
+def test_resume_without_a_checkpoint_starts_from_the_beginning(tmp_path):
+    runner, _ = run(tmp_path, EPOCHS, 1, resume=True)
+    assert runner.iter == 20
+
+
+def test_resume_from_a_named_file(tmp_path):
+    run(tmp_path / "a", EPOCHS, 1)
+    runner, rest = run(tmp_path / "b", EPOCHS, 1, resume=True, load_from=str(tmp_path / "a" / "epoch_3.pth"))
+    assert (runner.epoch, len(rest.losses)) == (4, 5)
+
+
+def test_load_from_takes_weights_alone(tmp_path):
+    source, _ = run(tmp_path / "a", EPOCHS, 1)
+    runner = build(tmp_path / "b", load_from=str(tmp_path / "a" / "epoch_4.pth"))
+    runner.val()
+    assert_same_weights(weights_of(source), weights_of(runner))
+    assert runner.epoch == 0
+
+
+def test_weights_alone_cannot_be_resumed(tmp_path):
+    torch.save(ToyNet().state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(RuntimeError, match="no training state.*load_from"):
+        build(tmp_path, resume=True, load_from=str(tmp_path / "weights.pth")).train()
+
+
+def test_another_number_of_schedules_is_refused(tmp_path):
+    run(tmp_path, EPOCHS, 1)
+    with pytest.raises(RuntimeError, match="holds 2 schedules and this run has 1"):
+        build(tmp_path, resume=True, param_scheduler=[{"type": "MultiStepLR", "milestones": [3]}]).train()
+
+
+def test_state_of_a_hook_survives(tmp_path):
+    class Counting(Hook):
+        count = 0
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            self.count += 1
+
+        def state_dict(self):
+            return {"count": self.count}
+
+        def load_state_dict(self, state):
+            self.count = state["count"]
+
+    build(tmp_path, train_cfg={"max_epochs": 2}, custom_hooks=[Counting()]).train()
+    hook = Counting()
+    build(tmp_path, train_cfg={"max_epochs": 3}, custom_hooks=[hook], resume=True).train()
+    assert hook.count == 15
+
+
+def test_a_checkpoint_reads_without_an_allow_list_and_has_the_contracts_keys(tmp_path):
+    run(tmp_path, EPOCHS, 1)
+    raw = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
+    assert set(raw) == {"meta", "state_dict", "message_hub", "optimizer", "param_schedulers", "drivetrain"}
+    assert {"epoch", "iter", "cfg", "seed", "experiment_name", "time", "mmengine_version", "dataset_meta"} <= set(raw["meta"])
+    assert (raw["meta"]["epoch"], raw["meta"]["iter"]) == (2, 10)
