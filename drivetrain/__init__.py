@@ -45,7 +45,8 @@ _NAMES_OF = {
 
 _ROOM_OF = {name: room for room, names in _NAMES_OF.items() for name in names.split()}
 
-__all__ = ["__version__", "version_info", *_SUBMODULES, *_ROOM_OF]
+# Without the sub-packages: a star import must not hide the standard library's `logging` and `typing`.
+__all__ = ["__version__", "version_info", *_ROOM_OF]
 
 
 def __getattr__(name: str) -> Any:
@@ -61,10 +62,12 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_SUBMODULES, *__all__})
 
 
 def _unknown(name: str) -> AttributeError:
     from .errors import did_you_mean
 
-    return AttributeError(f"module {__name__!r} has no attribute {name!r}.{did_you_mean(name, __all__)}", name=name)
+    return AttributeError(
+        f"module {__name__!r} has no attribute {name!r}.{did_you_mean(name, [*_SUBMODULES, *__all__])}", name=name
+    )

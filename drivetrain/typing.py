@@ -83,6 +83,10 @@ class RunnerLike(Protocol):
     log_processor: Any
     logger: logging.Logger
 
+    schedulers_built: bool
+
+    @property
+    def cfg_text(self) -> str: ...  # noqa: D102
     @property
     def hooks(self) -> list[Any]: ...  # noqa: D102
     @property

@@ -118,7 +118,8 @@ def loader(data: Any = None, batch_size: int = 4, shuffle: bool = True, **other:
 
 
 def parts(**changes: Any) -> dict[str, Any]:
-    """The arguments of a runner that trains 3 epochs of 5 steps and validates after each."""
+    """The arguments of a runner that trains 3 epochs of 5 steps and validates after each; the weights are always the same."""
+    torch.manual_seed(0)
     chosen: dict[str, Any] = {
         "model": ToyNet(),
         "train_dataloader": loader(),

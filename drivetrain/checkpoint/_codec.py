@@ -1,8 +1,8 @@
 """From objects to what `torch.load(weights_only=True)` reads without an allow-list, and back.
 
 Plain containers (dict, OrderedDict, list, tuple), tensors, numbers, strings, bytes, None and bools stand in the file as
-they are. Everything else becomes `{"__drivetrain__": tag, "value": parts}`, see `_kinds.py`. A user's dict that holds the
-reserved key, or keys that the file cannot hold, is written as a list of pairs under the tag "dict".
+they are. Everything else becomes `{"__drivetrain__": tag, "value": parts}`, see `_kinds.py`. A user's dict that holds
+the reserved key, or keys that the file cannot hold, is written as a list of pairs under the tag "dict".
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Encoding: TypeAlias = Callable[["_Encoder", Any], Any]
 def encode(obj: Any) -> Any:
     """Turn nested objects into plain containers, tensors, numbers and strings, without copying a tensor.
 
-    Subclasses of dict, list, tuple, str, int and float become the plain class; NumPy values, paths, sets, ranges, slices,
-    defaultdicts, dtypes, devices and history buffers are tagged and come back from `decode` as they were.
+    Subclasses of dict, list, tuple, str, int and float become the plain class; NumPy values, paths, sets, ranges,
+    slices, defaultdicts, dtypes, devices and history buffers are tagged and come back from `decode` as they were.
 
     Args:
         obj: what to save.
@@ -77,10 +77,11 @@ class _Encoder:
         self._done: dict[int, tuple[Any, Any]] = {}
 
     def encode(self, obj: Any) -> Any:
+        """The plain form of `obj`, which stands at `path`."""
         cls = type(obj)
         if cls in _AS_IS or (cls is int and obj.bit_length() <= _MOST_BITS):
             return obj
-        encoding = _encoding_of(cls)
+        encoding = _encoding_of(cls)  # type: ignore[arg-type]
         if encoding is None:
             raise self.refusal(obj)
         if id(obj) in self._done:
@@ -103,12 +104,15 @@ class _Encoder:
         return encoded
 
     def here(self) -> str:
+        """The key path the walk is at."""
         return _written(self.path)
 
     def refusal(self, obj: Any, why: str = "") -> CheckpointError:
+        """The error to raise for an object that cannot be saved."""
         cls = type(obj)
         return CheckpointError(
-            f"{self.here()}: object of type {cls.__module__}.{cls.__qualname__} cannot be saved; {why or _advice(obj)}. "
+            f"{self.here()}: object of type {cls.__module__}.{cls.__qualname__} cannot be saved; "
+            f"{why or _advice(obj)}. "
             "A checkpoint holds containers, tensors, numbers, strings, NumPy arrays, paths, sets, ranges and slices."
         )
 
@@ -157,22 +161,30 @@ def _tuple(encoder: _Encoder, obj: Any) -> tuple[Any, ...]:
     return tuple(_list(encoder, obj))
 
 
-def _tensor(encoder: _Encoder, obj: torch.Tensor) -> torch.Tensor:
+def _tensor(_: _Encoder, obj: Any) -> torch.Tensor:
     # torch.save would pickle attributes that somebody hung on the tensor, whatever they are.
     return obj.detach().requires_grad_(obj.requires_grad) if obj.__dict__ else obj
 
 
-def _parameter(encoder: _Encoder, obj: torch.nn.Parameter) -> torch.nn.Parameter:
+def _parameter(_: _Encoder, obj: Any) -> torch.nn.Parameter:
     return torch.nn.Parameter(obj.detach(), obj.requires_grad) if obj.__dict__ else obj
 
 
-def _bytes(encoder: _Encoder, obj: bytes) -> Any:
+def _bytes(_: _Encoder, obj: Any) -> Any:
     return bytes(obj) if obj else {RESERVED: "bytes", "value": ""}
 
 
-def _int(encoder: _Encoder, obj: int) -> Any:
+def _int(_: _Encoder, obj: Any) -> Any:
     plain = int.__index__(obj)
     return plain if plain.bit_length() <= _MOST_BITS else {RESERVED: "int", "value": hex(plain)}
+
+
+def _float(_: _Encoder, obj: Any) -> float:
+    return float.__float__(obj)
+
+
+def _str(_: _Encoder, obj: Any) -> str:
+    return str.__str__(obj)
 
 
 def _tagging(kind: Kind) -> Encoding:
@@ -193,8 +205,8 @@ _ENCODINGS: dict[type, Encoding] = {cls: _tagging(kind) for kind in KINDS for cl
     tuple: _tuple,
     bytes: _bytes,
     int: _int,
-    float: lambda encoder, obj: float.__float__(obj),
-    str: lambda encoder, obj: str.__str__(obj),
+    float: _float,
+    str: _str,
     np.str_: _tagging(next(kind for kind in KINDS if kind.tag == "numpy_scalar")),
     np.bytes_: _tagging(next(kind for kind in KINDS if kind.tag == "numpy_scalar")),
     torch.Tensor: _tensor,
@@ -231,6 +243,7 @@ class _Decoder:
         self._open: set[int] = set()
 
     def decode(self, obj: Any) -> Any:
+        """What `obj` stands for."""
         decoding = _DECODINGS.get(type(obj))
         if decoding is None:
             return obj
@@ -262,7 +275,8 @@ def _from_tagged(decoder: _Decoder, obj: dict[Any, Any]) -> Any:
     make = _MAKERS.get(tag) if type(tag) is str else None
     if make is None or "value" not in obj:
         raise CheckpointError(
-            f"the file has an object of the unknown kind {tag!r}: a newer version of drivetrain wrote it, or it is damaged."
+            f"the file has an object of the unknown kind {tag!r}: a newer version of drivetrain wrote it, "
+            "or it is damaged."
         )
     parts = decoder.decode(obj["value"])
     try:

@@ -23,7 +23,7 @@ _FACTORIES["None"] = None
 # packages) are pointers or need their package.
 _RAW_KINDS = frozenset("biufcSUmMV")
 _ITEM_KINDS = frozenset("biufcSU")
-_TORCH_TYPES = frozenset(np.dtype(name) for name in "? b h i l q B H I L Q e f d F D".split())
+_TORCH_TYPES = frozenset(np.dtype(name) for name in "?bhilqBHILQefdFD")
 
 
 class UnsupportedError(Exception):
@@ -97,8 +97,10 @@ def _make_array(parts: dict[str, Any]) -> np.ndarray[Any, Any]:
         return array
     dtype = _make_numpy_dtype(parts["dtype"])
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    return np.frombuffer(parts["raw"].cpu().numpy().tobytes()[:size], dtype).reshape(shape).copy() if size else np.empty(
-        shape, dtype
+    return (
+        np.frombuffer(parts["raw"].cpu().numpy().tobytes()[:size], dtype).reshape(shape).copy()
+        if size
+        else np.empty(shape, dtype)
     )
 
 
@@ -119,7 +121,9 @@ def _take_numpy_dtype(dtype: np.dtype[Any]) -> Any:
     if dtype == np.dtype(object):
         return "|O"
     if dtype.hasobject or dtype.kind not in _RAW_KINDS or dtype.isbuiltin == 2:
-        raise UnsupportedError(f"NumPy data of type {dtype!r} has no portable bytes; convert it to numbers or to a list")
+        raise UnsupportedError(
+            f"NumPy data of type {dtype!r} has no portable bytes; convert it to numbers or to a list"
+        )
     return np.lib.format.dtype_to_descr(dtype)
 
 
@@ -156,4 +160,4 @@ KINDS: tuple[Kind, ...] = (
     Kind("numpy_dtype", (np.dtype,), _take_numpy_dtype, _make_numpy_dtype),
     Kind("HistoryBuffer", (HistoryBuffer,), lambda value: value.__getstate__(), _make_history),
 )
-"""Every tagged kind. A class is found by its method resolution order, so `numpy.float64` is a NumPy scalar, no float."""
+"""Every tagged kind. A class is found by its method resolution order: `numpy.float64` is a NumPy scalar, no float."""

@@ -28,7 +28,7 @@ def load_checkpoint(
     map_location: MapLocation = None,
     strict: bool = False,
     logger: _Logger = None,
-    revise_keys: Iterable[tuple[str, str]] = [(r"^module\.", "")],  # noqa: B006 - the contract's default; never changed
+    revise_keys: Iterable[tuple[str, str]] = [(r"^module\.", "")],
     *,
     trusted: bool = False,
     min_match: float = ENOUGH,
@@ -57,7 +57,8 @@ def load_checkpoint(
     checkpoint = _load_checkpoint(filename, map_location, logger, trusted=trusted)
     if not hasattr(checkpoint, "items"):
         raise CheckpointError(
-            f"{os.fspath(filename)!r} holds a {type(checkpoint).__name__}; expected a dict with a state_dict, or a state_dict."
+            f"{os.fspath(filename)!r} holds a {type(checkpoint).__name__}; "
+            "expected a dict with a state_dict, or a state_dict."
         )
     return _load_checkpoint_to_model(model, checkpoint, strict, logger, revise_keys, min_match=min_match)
 
@@ -76,7 +77,7 @@ def _load_checkpoint_to_model(
     checkpoint: Any,
     strict: bool = False,
     logger: _Logger = None,
-    revise_keys: Iterable[tuple[str, str]] = [(r"^module\.", "")],  # noqa: B006 - the contract's default; never changed
+    revise_keys: Iterable[tuple[str, str]] = [(r"^module\.", "")],
     *,
     min_match: float = ENOUGH,
 ) -> Any:
@@ -90,7 +91,7 @@ def _load_checkpoint_to_model(
 
 
 def _weights_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    return checkpoint["state_dict"] if "state_dict" in checkpoint else checkpoint
+    return checkpoint.get("state_dict", checkpoint)
 
 
 def _revised(weights: Mapping[str, Any], revise_keys: Iterable[tuple[str, str]]) -> Mapping[str, Any]:
@@ -120,7 +121,7 @@ def _elsewhere(checkpoint: Mapping[str, Any]) -> str:
     holders = [repr(key) for key, value in checkpoint.items() if hasattr(value, "values") and _holds_tensors(value)]
     if not holders:
         return ""
-    return f"\n  the file has no 'state_dict', and tensors under {', '.join(holders)}: load_state_dict takes those directly"
+    return f"\n  the file has no 'state_dict', and tensors under {', '.join(holders)}: hand those to load_state_dict"
 
 
 def _holds_tensors(value: Mapping[str, Any]) -> bool:

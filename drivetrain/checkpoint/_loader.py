@@ -13,7 +13,14 @@ from urllib.parse import urlparse
 import torch
 
 from drivetrain.dist import barrier, is_main_process
-from drivetrain.errors import CheckpointError, DuplicateError, MissingFileError, NotFoundError, did_you_mean, require_package
+from drivetrain.errors import (
+    CheckpointError,
+    DuplicateError,
+    MissingFileError,
+    NotFoundError,
+    did_you_mean,
+    require_package,
+)
 from drivetrain.fileio import get
 from drivetrain.logging import print_log
 
@@ -38,7 +45,7 @@ class CheckpointLoader:
     @classmethod
     def register_scheme(
         cls, prefixes: str | list[str] | tuple[str, ...], loader: Callable[..., Any] | None = None, force: bool = False
-    ) -> Callable[..., Any] | None:
+    ) -> Any:
         """Register a loader for one or more prefixes, by a call or as a decorator.
 
         Args:
@@ -104,7 +111,6 @@ class CheckpointLoader:
         return cls._schemes[max(fitting, key=len)]
 
 
-@CheckpointLoader.register_scheme("")
 def load_from_local(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
     """Load from the local disk, or by fsspec from any URL it knows."""
     if "://" in filename and not filename.startswith("file://"):
@@ -112,13 +118,11 @@ def load_from_local(filename: str, map_location: MapLocation = None, *, trusted:
     return read_file(filename.removeprefix("file://"), map_location, trusted=trusted)
 
 
-@CheckpointLoader.register_scheme(["s3://", "gs://"])
 def load_from_ceph(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
     """Load from an object store by fsspec."""
     return read_bytes(get(filename), filename, map_location, trusted=trusted)
 
 
-@CheckpointLoader.register_scheme(["http://", "https://"])
 def load_from_http(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
     """Download into torch.hub's cache, unless it is there, and load from it. Rank 0 downloads, the others wait.
 
@@ -150,7 +154,6 @@ def _download(url: str, target: str) -> None:
         raise CheckpointError(f"{url} could not be downloaded: {error}.") from error
 
 
-@CheckpointLoader.register_scheme(["torchvision://", "modelzoo://"])
 def load_from_torchvision(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
     """Load weights of torchvision's models: `torchvision://resnet50`, or `torchvision://resnet50.imagenet1k_v2`.
 
@@ -179,8 +182,7 @@ def _torchvision_url(name: str) -> str:
     return str(weights[found].url)
 
 
-@CheckpointLoader.register_scheme(["open-mmlab://", "openmmlab://", "mmcls://", "pavi://", "petrel://"])
-def load_from_openmmlab(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
+def load_from_openmmlab(filename: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001 - called as every loader
     """Refuse a name from a table or store that this package does not have.
 
     Raises:
@@ -191,3 +193,13 @@ def load_from_openmmlab(filename: str, map_location: MapLocation = None, *, trus
         f"{filename!r}: names of {scheme}:// are not known here. Give the file's https:// or s3:// address or a local "
         f"path, or register a loader with CheckpointLoader.register_scheme({scheme + '://'!r}, ..., force=True)."
     )
+
+
+for _prefixes, _loader in (
+    ("", load_from_local),
+    (("s3://", "gs://"), load_from_ceph),
+    (("http://", "https://"), load_from_http),
+    (("torchvision://", "modelzoo://"), load_from_torchvision),
+    (("open-mmlab://", "openmmlab://", "mmcls://", "pavi://", "petrel://"), load_from_openmmlab),
+):
+    CheckpointLoader.register_scheme(_prefixes, _loader)

@@ -219,7 +219,7 @@ def _prefixes(long: Mapping[str, _Shape], short: Mapping[str, _Shape]) -> Counte
 
 
 def _favourite(votes: Counter[str], entries: int, wanted: int) -> tuple[str, tuple[str, ...]]:
-    """The one prefix that fits enough of the file's entries, else none; and those that fit most of the model's names."""
+    """The one prefix that fits enough of the file, else none; and those that fit most of the model's names."""
     ranked = votes.most_common()
     top = ranked[0][1] if ranked else 0
     leaders = [prefix for prefix, count in ranked if count == top]

@@ -104,7 +104,7 @@ def _wanted_globals(stream: IO[bytes], message: str) -> list[str]:
         return []
     stream.seek(0)
     try:
-        return sorted({*named, *get_unsafe_globals_in_checkpoint(stream)})  # type: ignore[arg-type]
+        return sorted({*named, *get_unsafe_globals_in_checkpoint(stream)})
     except (ValueError, RuntimeError, OSError):
         return sorted(set(named))  # the old format cannot be listed without reading it
 

@@ -88,7 +88,9 @@ def _write(plain: Any, file: IO[bytes], name: str) -> None:
     except (RuntimeError, RecursionError) as error:
         # torch's writer meets a full disk as "unexpected pos"; the operating system's own error is its cause then.
         cause = error.__cause__ or error.__context__ or error
-        raise CheckpointError(f"the checkpoint {name!r} could not be written, and nothing was replaced: {cause}") from error
+        raise CheckpointError(
+            f"the checkpoint {name!r} could not be written, and nothing was replaced: {cause}"
+        ) from error
 
 
 def find_latest_checkpoint(path: str | Path) -> str | None:

@@ -24,8 +24,6 @@ _SIZE_MISMATCH = re.compile(
 )
 
 
-
-
 def load_state_dict(
     module: nn.Module,
     state_dict: Mapping[str, Any],
@@ -114,7 +112,7 @@ def _load_into(
     """Torch's own loading of one module, then of its children, with wrappers left out of the names."""
     module = unwrapped(module)
     local = dict(metadata.get(prefix[:-1], {}))
-    module._load_from_state_dict(state, prefix, local, True, *outcome)  # type: ignore[arg-type]
+    module._load_from_state_dict(state, prefix, local, True, *outcome)
     for name, child in module._modules.items():
         if child is not None:
             below = f"{prefix}{name}."
@@ -135,7 +133,10 @@ class _Snapshot:
 
     def __init__(self, module: nn.Module) -> None:
         self._tables = [
-            (table, {name: (tensor, None if tensor is None else tensor.detach().clone()) for name, tensor in table.items()})
+            (
+                table,
+                {name: (tensor, None if tensor is None else tensor.detach().clone()) for name, tensor in table.items()},
+            )
             for part in module.modules()
             for table in (part._parameters, part._buffers)
         ]
@@ -162,7 +163,9 @@ def _mismatch(report: MatchReport, strict: bool, min_match: float) -> WeightsMis
         named = " or ".join(repr(prefix.rstrip(".")) for prefix in report.rivals)
         advice.append(f"  the model's names stand in the file under {named}: load_checkpoint_with_prefix selects them")
     if not strict:
-        advice.append("  if this is what you want, pass a lower min_match; revise_keys of load_checkpoint renames entries")
+        advice.append(
+            "  if this is what you want, pass a lower min_match; revise_keys of load_checkpoint renames entries"
+        )
     return WeightsMismatchError("\n".join([f"the weights do not fit the model: {why}. {report}", *advice]))
 
 

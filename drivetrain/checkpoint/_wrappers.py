@@ -72,7 +72,7 @@ def get_state_dict(
     Returns:
         Names to tensors, with the modules' versions in `_metadata`, as `torch.nn.Module.state_dict` gives them.
     """
-    state = OrderedDict() if destination is None else destination
+    state: Any = OrderedDict() if destination is None else destination
     model = unwrapped(module)
     raw = model.state_dict(prefix=prefix, keep_vars=keep_vars)
     paths = _wrapper_paths(model, prefix)

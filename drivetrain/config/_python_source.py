@@ -52,7 +52,7 @@ def dump_python(cfg: Mapping[str, Any]) -> str:
         depth=50,
     )
     """
-    if not isinstance(cfg, Mapping):
+    if not hasattr(cfg, "items"):
         raise ArgumentTypeError(f"dump_python takes a mapping, got {type(cfg).__name__}: {str(cfg)[:80]!r}.")
     if all(_is_name(key) and key not in _USED_NAMES for key in cfg):
         return "".join(f"{key} = {_source(value, '', len(key) + 3)}\n" for key, value in cfg.items())

@@ -7,11 +7,11 @@ from ._collate import COLLATE_FUNCTIONS as COLLATE_FUNCTIONS
 from ._collate import default_collate as default_collate
 from ._collate import pseudo_collate as pseudo_collate
 from ._compose import Compose as Compose
+from ._loader import DataLoader as DataLoader
 from ._samplers import DefaultSampler as DefaultSampler
 from ._samplers import InfiniteSampler as InfiniteSampler
+from ._streams import SampleKey as SampleKey
 from ._workers import worker_init_fn as worker_init_fn
 from ._wrappers import ClassBalancedDataset as ClassBalancedDataset
 from ._wrappers import ConcatDataset as ConcatDataset
 from ._wrappers import RepeatDataset as RepeatDataset
-from ._loader import DataLoader as DataLoader
-from ._streams import SampleKey as SampleKey

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -20,9 +19,9 @@ from drivetrain.errors import (
     SampleError,
     did_you_mean,
 )
-from drivetrain.fileio import isfile, join_path, list_from_file, load
+from drivetrain.fileio import load
 
-from . import _records
+from . import _annotations, _records
 from ._compose import Compose
 
 if TYPE_CHECKING:
@@ -53,21 +52,24 @@ def force_full_init(old_func: _Method) -> _Method:
 def _full_init_of(obj: Any) -> Callable[[], None]:
     method = getattr(obj, "full_init", None)
     if method is None:
-        raise MissingAttributeError(f"{type(obj).__name__} has no method full_init, which force_full_init calls. Define it, or take "
-                                    "the decorator away.")
-    return method  # type: ignore[no-any-return]
+        raise MissingAttributeError(
+            f"{type(obj).__name__} has no method full_init, which force_full_init calls. Define it, or take "
+            "the decorator away."
+        )
+    return method
 
 
 class BaseDataset(Dataset[Any]):
     """Samples from an annotation file, each sent through a pipeline.
 
-    The file (JSON, YAML or pickle) holds a dict with `metainfo`, a dict about the dataset as a whole, and `data_list`, a list
-    with a dict for each sample. For another format override `load_data_list`, or `parse_data_info` for one entry.
+    The file (JSON, YAML or pickle) holds a dict with `metainfo`, a dict about the dataset as a whole, and `data_list`,
+    a list with a dict for each sample. For another format override `load_data_list`, or `parse_data_info` for one
+    entry.
 
     Args:
         ann_file: path or URL of the annotations, relative to `data_root`.
-        metainfo: facts about the dataset, such as its classes. They go before those of the class (`METAINFO`), which go before
-            those of the file. A string that names an existing text file stands for the list of its lines.
+        metainfo: facts about the dataset, such as its classes. They go before those of the class (`METAINFO`), which go
+            before those of the file. A string that names an existing text file stands for the list of its lines.
         data_root: folder that `ann_file` and `data_prefix` start from.
         data_prefix: for each key of an annotation that holds a path, the folder the path starts from.
         filter_cfg: kept for `filter_data`.
@@ -85,21 +87,21 @@ class BaseDataset(Dataset[Any]):
         OutOfRangeError: `indices` names samples that are not there.
     """
 
-    METAINFO: dict[str, Any] = dict()
+    METAINFO: dict[str, Any] = {}
     _fully_initialized: bool = False
     data_bytes: _records.Bytes
     data_address: _records.Ends
 
     def __init__(
         self,
-        ann_file: Optional[str] = "",
-        metainfo: Union[Mapping[str, Any], Config, None] = None,
-        data_root: Optional[str] = "",
-        data_prefix: dict[str, Any] = dict(img_path=""),  # noqa: B006
-        filter_cfg: Optional[dict[str, Any]] = None,
-        indices: Optional[Union[int, Sequence[int]]] = None,
+        ann_file: str | None = "",
+        metainfo: Mapping[str, Any] | Config | None = None,
+        data_root: str | None = "",
+        data_prefix: dict[str, Any] = {"img_path": ""},  # noqa: B006
+        filter_cfg: dict[str, Any] | None = None,
+        indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
-        pipeline: list[Union[dict[str, Any], Callable[..., Any]]] = [],  # noqa: B006
+        pipeline: list[dict[str, Any] | Callable[..., Any]] = [],  # noqa: B006
         test_mode: bool = False,
         lazy_init: bool = False,
         max_refetch: int = 1000,
@@ -140,30 +142,34 @@ class BaseDataset(Dataset[Any]):
             A dict for each sample.
         """
         if not self.ann_file:
-            raise ArgumentError(f"{type(self).__name__} has no ann_file to read. Give one, or override load_data_list() to "
-                                "return the list of samples.")
+            raise ArgumentError(
+                f"{type(self).__name__} has no ann_file to read. Give one, or override load_data_list() to "
+                "return the list of samples."
+            )
         annotations = load(self.ann_file)
-        metainfo, raw_list = _checked(annotations, self.ann_file)
+        metainfo, raw_list = _annotations.checked(annotations, self.ann_file)
         for key, value in metainfo.items():
             self._metainfo.setdefault(key, value)
         parsed: list[dict[str, Any]] = []
         for raw in raw_list:
             info = self.parse_data_info(raw)
-            parsed.extend(_dicts(info, self)) if type(info) is list else parsed.append(_one(info, self))
+            parsed += [_annotations.one(part, self) for part in (info if type(info) is list else [info])]
         return parsed
 
-    def parse_data_info(self, raw_data_info: dict[str, Any]) -> Union[dict[str, Any], list[dict[str, Any]]]:
+    def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
         """Make of one entry of `data_list` a sample's annotations, or several samples'; override it for another format.
 
         Here the paths are joined to `data_prefix`.
         """
         for key, prefix in self.data_prefix.items():
             if key in raw_data_info:
-                raw_data_info[key] = _joined(prefix, raw_data_info[key])
+                raw_data_info[key] = _annotations.joined(prefix, raw_data_info[key])
             elif prefix:
-                raise NotFoundError(f"data_prefix has the key {key!r} and the annotation {raw_data_info!r} has not."
-                                    f"{did_you_mean(key, raw_data_info)} The keys of data_prefix are those of an annotation that hold "
-                                    "paths.")
+                raise NotFoundError(
+                    f"data_prefix has the key {key!r} and the annotation {raw_data_info!r} has not."
+                    f"{did_you_mean(key, raw_data_info)} The keys of data_prefix are those of an annotation that hold "
+                    "paths."
+                )
         return raw_data_info
 
     def filter_data(self) -> list[dict[str, Any]]:
@@ -183,12 +189,14 @@ class BaseDataset(Dataset[Any]):
         else:
             info = copy.deepcopy(self.data_list[place])
         info["sample_idx"] = place
-        return info  # type: ignore[no-any-return]
+        return info
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """The categories in a sample; a class that is to be balanced overrides it."""
-        raise NotSupportedError(f"{type(self).__name__} does not say which categories a sample has: override get_cat_ids(idx) to "
-                                "return them as a list of ints.")
+        raise NotSupportedError(
+            f"{type(self).__name__} does not say which categories a sample has: override get_cat_ids(idx) to "
+            "return them as a list of ints."
+        )
 
     def prepare_data(self, idx: int) -> Any:
         """A sample through the pipeline; None when the pipeline gave it up."""
@@ -205,7 +213,7 @@ class BaseDataset(Dataset[Any]):
         for _ in range(1 if self.test_mode else self.max_refetch + 1):
             data = self.prepare_data(idx)
             if data is not None:
-                return data  # type: ignore[no-any-return]
+                return data
             if not self.test_mode:
                 idx = self._rand_another()
         raise self._no_sample(idx)
@@ -216,7 +224,7 @@ class BaseDataset(Dataset[Any]):
         return len(self.data_address) if self.serialize_data else len(self.data_list)
 
     @force_full_init
-    def get_subset_(self, indices: Union[Sequence[int], int]) -> None:
+    def get_subset_(self, indices: Sequence[int] | int) -> None:
         """Keep only some samples: the first so many (an int), the last (negative), or those at a sequence of places."""
         if self.serialize_data:
             self.data_bytes, self.data_address = self._get_serialized_subset(indices)
@@ -224,7 +232,7 @@ class BaseDataset(Dataset[Any]):
             self.data_list = self._get_unserialized_subset(indices)
 
     @force_full_init
-    def get_subset(self, indices: Union[Sequence[int], int]) -> BaseDataset:
+    def get_subset(self, indices: Sequence[int] | int) -> BaseDataset:
         """A new dataset with some of the samples; arguments as in `get_subset_`."""
         other = self._copy_without_annotation()
         if self.serialize_data:
@@ -235,33 +243,37 @@ class BaseDataset(Dataset[Any]):
         return other
 
     @classmethod
-    def _load_metainfo(cls, metainfo: Union[Mapping[str, Any], Config, None] = None) -> dict[str, Any]:
+    def _load_metainfo(cls, metainfo: Mapping[str, Any] | Config | None = None) -> dict[str, Any]:
         merged = copy.deepcopy(cls.METAINFO)
         if metainfo is None:
             return merged
         if not hasattr(metainfo, "items"):
-            raise ArgumentTypeError(f"metainfo must be a dict or a Config, got {type(metainfo).__name__}: {metainfo!r}. "
-                                    "Write metainfo=dict(classes=[...]).")
-        merged.update({key: _lines(value) for key, value in metainfo.items()})
+            raise ArgumentTypeError(
+                f"metainfo must be a dict or a Config, got {type(metainfo).__name__}: {metainfo!r}. "
+                "Write metainfo=dict(classes=[...])."
+            )
+        merged.update({key: _annotations.lines(value) for key, value in metainfo.items()})
         return merged
 
     def _join_prefix(self) -> None:
         """Join `ann_file` and `data_prefix` to `data_root`, unless they are absolute."""
         if not hasattr(self.data_prefix, "items"):
-            raise ArgumentTypeError(f"data_prefix must be a dict from annotation keys to folders, got {self.data_prefix!r}. "
-                                    "Write data_prefix=dict(img_path='images/').")
+            raise ArgumentTypeError(
+                f"data_prefix must be a dict from annotation keys to folders, got {self.data_prefix!r}. "
+                "Write data_prefix=dict(img_path='images/')."
+            )
         if self.ann_file:
-            self.ann_file = _below(self.data_root, self.ann_file)
+            self.ann_file = _annotations.below(self.data_root, self.ann_file)
         for key, prefix in self.data_prefix.items():
             if not isinstance(prefix, str):
                 raise ArgumentTypeError(f"data_prefix[{key!r}] must be a str, got {type(prefix).__name__}: {prefix!r}.")
-            self.data_prefix[key] = _below(self.data_root, prefix)
+            self.data_prefix[key] = _annotations.below(self.data_root, prefix)
 
-    def _get_serialized_subset(self, indices: Union[Sequence[int], int]) -> tuple[_records.Bytes, _records.Ends]:
+    def _get_serialized_subset(self, indices: Sequence[int] | int) -> tuple[_records.Bytes, _records.Ends]:
         places = _records.chosen(indices, len(self.data_address))
         return _records.subset(self.data_bytes, self.data_address, places)
 
-    def _get_unserialized_subset(self, indices: Union[Sequence[int], int]) -> list[dict[str, Any]]:
+    def _get_unserialized_subset(self, indices: Sequence[int] | int) -> list[dict[str, Any]]:
         return [self.data_list[place] for place in _records.chosen(indices, len(self.data_list))]
 
     def _serialize_data(self) -> tuple[_records.Bytes, _records.Ends]:
@@ -274,7 +286,7 @@ class BaseDataset(Dataset[Any]):
         """Some sample, drawn from NumPy's global generator, which the loader seeds for each sample."""
         return int(np.random.randint(0, len(self)))
 
-    def _copy_without_annotation(self, memo: dict[int, Any] = dict()) -> BaseDataset:  # noqa: B006
+    def _copy_without_annotation(self, memo: dict[int, Any] = {}) -> BaseDataset:  # noqa: B006
         """A deep copy of everything but the annotations."""
         other = self.__class__.__new__(self.__class__)
         memo = {**memo, id(self): other}
@@ -285,56 +297,11 @@ class BaseDataset(Dataset[Any]):
 
     def _no_sample(self, idx: int) -> SampleError:
         if self.test_mode:
-            return SampleError(f"the pipeline returned None for sample {idx} of {type(self).__name__}. In test mode every sample must "
-                               "come through: a transform may drop samples only in training.")
-        return SampleError(f"the pipeline of {type(self).__name__} returned None for {self.max_refetch + 1} samples in a row. Look at "
-                           "its transforms and at the paths of the data; max_refetch sets how many are tried.")
-
-
-def _lines(value: Any) -> Any:
-    """The lines of the text file that a string names, if it names one."""
-    if not isinstance(value, str) or value.startswith(("http://", "https://")):
-        return value
-    return list_from_file(value) if value and isfile(value) else value
-
-
-def _checked(annotations: Any, path: str) -> tuple[Mapping[str, Any], list[Any]]:
-    """The two parts of an annotation file."""
-    form = "dict(metainfo=dict(...), data_list=[dict(...), ...])"
-    if not hasattr(annotations, "keys"):
-        raise ArgumentTypeError(f"{path} must hold a dict of the form {form}, and holds a {type(annotations).__name__}. Rewrite "
-                                "it, or override load_data_list().")
-    missing = [key for key in ("metainfo", "data_list") if key not in annotations]
-    if missing:
-        raise ArgumentError(f"{path} lacks {' and '.join(map(repr, missing))}; its keys are {list(annotations)}."
-                            f"{did_you_mean(missing[0], annotations)} It must be of the form {form}; for another, override "
-                            "load_data_list().")
-    metainfo, raw_list = annotations["metainfo"], annotations["data_list"]
-    if not hasattr(metainfo, "items") or hasattr(raw_list, "items") or not hasattr(raw_list, "__iter__"):
-        raise ArgumentTypeError(f"{path} must be of the form {form}; its metainfo is a {type(metainfo).__name__} and its data_list a "
-                                f"{type(raw_list).__name__}.")
-    return metainfo, raw_list
-
-
-def _one(info: Any, dataset: BaseDataset) -> Any:
-    if not hasattr(info, "items"):
-        raise ArgumentTypeError(f"{type(dataset).__name__}.parse_data_info must return a dict or a list of dicts, and returned "
-                                f"{type(info).__name__}: {info!r}. To drop samples, override filter_data().")
-    return info
-
-
-def _dicts(infos: list[Any], dataset: BaseDataset) -> list[Any]:
-    return [_one(info, dataset) for info in infos]
-
-
-def _below(root: Optional[str], path: str) -> str:
-    """`path` below `root`, unless it is absolute, a URL, or there is no root."""
-    return path if not root or "://" in path or os.path.isabs(path) else join_path(root, path)
-
-
-def _joined(prefix: str, path: Any) -> str:
-    try:
-        return join_path(prefix, path) if "://" in prefix else os.path.join(prefix, path)
-    except TypeError:
-        raise ArgumentTypeError(f"a path of an annotation must be a str, got {type(path).__name__}: {path!r}. Its key stands in "
-                                "data_prefix; leave it out there, or override parse_data_info().") from None
+            return SampleError(
+                f"the pipeline returned None for sample {idx} of {type(self).__name__}. In test mode every sample must "
+                "come through: a transform may drop samples only in training."
+            )
+        return SampleError(
+            f"the pipeline of {type(self).__name__} returned None for {self.max_refetch + 1} samples in a row. Look at "
+            "its transforms and at the paths of the data; max_refetch sets how many are tried."
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Union
+from typing import Any
 
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import IterableDataset
@@ -24,7 +24,7 @@ _KEYS = (*_TORCH_KEYS, "num_batch_per_epoch", "disable_subprocess_warning")
 
 
 def build_dataloader(
-    dataloader: Union[TorchDataLoader[Any], Mapping[str, Any]],
+    dataloader: TorchDataLoader[Any] | Mapping[str, Any],
     seed: int | None = None,
     diff_rank_seed: bool = False,
     *,
@@ -32,11 +32,11 @@ def build_dataloader(
 ) -> DataLoader:
     """A loader from its config.
 
-    The keys: `dataset` (an object, or a config for DATASETS), `sampler` (an object, a config for DATA_SAMPLERS, which gets `dataset`
-    and `seed`, or None for torch's), `batch_sampler` (likewise; gets `sampler` and `batch_size`), `collate_fn` (a callable, or a
-    config for FUNCTIONS whose other keys are passed on; by default `pseudo_collate`), `worker_init_fn` (likewise; by default
-    the function of that name), `num_batch_per_epoch` (use only as many samples as make so many batches),
-    `disable_subprocess_warning`, and all arguments of torch's `DataLoader`.
+    The keys: `dataset` (an object, or a config for DATASETS), `sampler` (an object, a config for DATA_SAMPLERS, which
+    gets `dataset` and `seed`, or None for torch's), `batch_sampler` (likewise; gets `sampler` and `batch_size`),
+    `collate_fn` (a callable, or a config for FUNCTIONS whose other keys are passed on; by default `pseudo_collate`),
+    `worker_init_fn` (likewise; by default the function of that name), `num_batch_per_epoch` (use only as many samples
+    as make so many batches), `disable_subprocess_warning`, and all arguments of torch's `DataLoader`.
 
     Args:
         dataloader: the config, which is not changed; or a torch loader, which `DataLoader.adopt` takes over.
@@ -64,7 +64,9 @@ def _check(cfg: dict[str, Any]) -> None:
     """Refuse what can be seen to be wrong before a dataset is read."""
     for key in cfg:
         if key not in _KEYS:
-            raise ArgumentTypeError(f"a dataloader has no argument {key!r}.{did_you_mean(key, _KEYS)} It takes {', '.join(_KEYS)}.")
+            raise ArgumentTypeError(
+                f"a dataloader has no argument {key!r}.{did_you_mean(key, _KEYS)} It takes {', '.join(_KEYS)}."
+            )
     if "dataset" not in cfg:
         raise NotFoundError("a dataloader needs a dataset: dict(dataset=dict(type=...), sampler=..., batch_size=...).")
     for key, least in (("batch_size", 1), ("num_workers", 0), ("num_batch_per_epoch", 1)):
@@ -72,7 +74,9 @@ def _check(cfg: dict[str, Any]) -> None:
         if value is not None or key == "num_workers":
             _check_count(key, value, least)
     if type(cfg.get("disable_subprocess_warning", False)) is not bool:
-        raise ArgumentTypeError(f"disable_subprocess_warning must be a bool, got {cfg['disable_subprocess_warning']!r}.")
+        raise ArgumentTypeError(
+            f"disable_subprocess_warning must be a bool, got {cfg['disable_subprocess_warning']!r}."
+        )
 
 
 def _check_count(key: str, value: Any, least: int) -> None:
@@ -91,7 +95,9 @@ def _dataset(cfg: dict[str, Any]) -> Any:
     if batches is None:
         return dataset
     if not hasattr(dataset, "__len__"):
-        raise ArgumentError(f"num_batch_per_epoch needs a dataset with a length, and {type(dataset).__name__} has none.")
+        raise ArgumentError(
+            f"num_batch_per_epoch needs a dataset with a length, and {type(dataset).__name__} has none."
+        )
     return SlicedDataset(dataset, batches * (cfg.get("batch_size", 1) or 1) * get_world_size())
 
 
@@ -113,11 +119,15 @@ def _sampler(cfg: dict[str, Any], dataset: Any, seed: int | None) -> Any:
         if isinstance(dataset, IterableDataset) or not (given is None or is_config(given)):
             return None
         if "shuffle" not in cfg:
-            raise NotFoundError("a dataloader needs a sampler, which says in which order the samples come and which rank gets which: "
-                                "sampler=dict(type='DefaultSampler', shuffle=True) for training, shuffle=False for evaluation.")
+            raise NotFoundError(
+                "a dataloader needs a sampler, which says in which order the samples come and which rank gets which: "
+                "sampler=dict(type='DefaultSampler', shuffle=True) for training, shuffle=False for evaluation."
+            )
         cfg["sampler"] = {"type": "DefaultSampler", "shuffle": bool(cfg.pop("shuffle"))}
     sampler = cfg["sampler"]
-    return DATA_SAMPLERS.build(sampler, default_args={"dataset": dataset, "seed": seed}) if is_config(sampler) else sampler
+    return (
+        DATA_SAMPLERS.build(sampler, default_args={"dataset": dataset, "seed": seed}) if is_config(sampler) else sampler
+    )
 
 
 def _worker_init(cfg: dict[str, Any], seed: int | None) -> Callable[..., Any] | None:
@@ -141,15 +151,20 @@ def _collate(cfg: dict[str, Any]) -> dict[str, Any]:
 def _function(role: str, given: Any) -> Callable[..., Any]:
     """A callable, or the registered function of a config with the config's other keys bound."""
     if callable(given):
-        return given  # type: ignore[no-any-return]
+        return given
     if not is_config(given) or "type" not in given:
-        raise ArgumentTypeError(f"{role} must be a callable or dict(type='name', ...) with the name of a function, got {given!r}.")
+        raise ArgumentTypeError(
+            f"{role} must be a callable or dict(type='name', ...) with the name of a function, got {given!r}."
+        )
     kwargs = dict(given.items())
     kind = kwargs.pop("type")
     found = kind if callable(kind) else FUNCTIONS.get(kind)
     if found is None:
-        raise NotFoundError(f"{role}: {kind!r} is not in the registry FUNCTIONS.{did_you_mean(str(kind), FUNCTIONS.module_dict)} Register "
-                            "it with @FUNCTIONS.register_module(), and import the module that does.")
+        raise NotFoundError(
+            f"{role}: {kind!r} is not in the registry FUNCTIONS."
+            f"{did_you_mean(str(kind), FUNCTIONS.module_dict)} Register it with "
+            "@FUNCTIONS.register_module(), and import the module that does."
+        )
     return partial(found, **kwargs) if kwargs else found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import singledispatch
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import default_collate as torch_collate
@@ -47,8 +47,8 @@ def default_collate(data_batch: Sequence[Any]) -> Any:
     As torch's function of that name, but `BaseDataElement`, `str` and `bytes` are listed.
 
     Args:
-        data_batch: the samples, all of one form. Tensors at one place have one shape (...) and become (N, ...); arrays become
-            tensors of their dtype; ints become int64, floats float64.
+        data_batch: the samples, all of one form. Tensors at one place have one shape (...) and become (N, ...); arrays
+            become tensors of their dtype; ints become int64, floats float64.
 
     Raises:
         CollateError: there is no sample, samples differ in keys, lengths or shapes, or a value cannot be stacked.
@@ -58,7 +58,9 @@ def default_collate(data_batch: Sequence[Any]) -> Any:
 
 def _first(batch: Sequence[Any]) -> Any:
     if len(batch) == 0:
-        raise CollateError("a batch needs at least one sample, and this one has none. Look at what the batch sampler yields.")
+        raise CollateError(
+            "a batch needs at least one sample, and this one has none. Look at what the batch sampler yields."
+        )
     return batch[0]
 
 
@@ -68,10 +70,12 @@ def _as_it_is(batch: Sequence[Any]) -> Any:
 
 def _stacked(batch: Sequence[Any]) -> Any:
     try:
-        return torch_collate(batch)
+        return torch_collate(cast("list[Any]", batch))
     except (RuntimeError, TypeError) as error:
-        raise CollateError(f"cannot stack {_forms(batch)}: {error}. Bring the values to one shape and a numeric type in the "
-                           "pipeline, or list them: collate_fn=dict(type='pseudo_collate').") from error
+        raise CollateError(
+            f"cannot stack {_forms(batch)}: {error}. Bring the values to one shape and a numeric type in the "
+            "pipeline, or list them: collate_fn=dict(type='pseudo_collate')."
+        ) from error
 
 
 def _forms(batch: Sequence[Any]) -> str:
@@ -80,6 +84,8 @@ def _forms(batch: Sequence[Any]) -> str:
     return ", ".join(shown) + (", ..." if len(batch) > 4 else "")
 
 
+# The handlers share one signature, used or not.
+# ruff: noqa: ARG001
 @singledispatch
 def _collate(first: Any, batch: Sequence[Any], again: _Collate, leaf: _Collate) -> Any:
     """Collate by the type of the first sample; `again` collates what is inside, `leaf` what has no inside."""
@@ -114,8 +120,10 @@ def _sequences(first: Sequence[Any], batch: Sequence[Any], again: _Collate, leaf
 def _columns(batch: Sequence[Any]) -> list[tuple[Any, ...]]:
     lengths = [len(sample) if hasattr(sample, "__len__") else None for sample in batch]
     if len(set(lengths)) > 1:
-        raise CollateError(f"the samples of a batch must have the same number of entries, and these have {lengths}. Return the "
-                           "same entries for every sample; a list of varying length belongs in a tensor or a data element.")
+        raise CollateError(
+            f"the samples of a batch must have the same number of entries, and these have {lengths}. Return the "
+            "same entries for every sample; a list of varying length belongs in a tensor or a data element."
+        )
     return list(zip(*batch, strict=True))
 
 
@@ -124,8 +132,10 @@ def _value(sample: Any, key: Any, first: Mapping[Any, Any]) -> Any:
         return sample[key]
     except (KeyError, TypeError) as error:
         found = list(sample) if hasattr(sample, "keys") else type(sample).__name__
-        raise CollateError(f"the first sample of the batch has the key {key!r} and another has not: it has {found}."
-                           f"{did_you_mean(str(key), found) if type(found) is list else ''} Return the same keys for every sample.") from error
+        raise CollateError(
+            f"the first sample of the batch has the key {key!r} and another has not: it has {found}."
+            f"{did_you_mean(str(key), found) if type(found) is list else ''} Return the same keys for every sample."
+        ) from error
 
 
 def _rebuilt(first: Any, content: Any) -> Any:
@@ -134,5 +144,3 @@ def _rebuilt(first: Any, content: Any) -> Any:
         return type(first)(content)
     except TypeError:
         return content
-
-

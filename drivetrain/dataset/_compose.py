@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, Union
+from typing import Any
 
 from drivetrain.errors import ArgumentTypeError
 from drivetrain.registry import TRANSFORMS
@@ -15,21 +15,18 @@ class Compose:
     """Call transforms one after the other.
 
     Args:
-        transforms: each a config for the registry TRANSFORMS, or a callable that takes a sample's dict and returns one, or
-            None to give the sample up. None means no transforms.
+        transforms: each a config for the registry TRANSFORMS, or a callable that takes a sample's dict and returns one,
+            or None to give the sample up. None means no transforms.
 
     Raises:
         ArgumentTypeError: the pipeline is no list, or an entry is neither a config nor callable.
         NotFoundError: a transform is not registered.
     """
 
-    def __init__(self, transforms: Optional[Sequence[Union[dict[str, Any], Callable[..., Any]]]]) -> None:
-        if is_config(transforms) or isinstance(transforms, str):
-            raise ArgumentTypeError(f"a pipeline must be a list of transforms, got {type(transforms).__name__}: {transforms!r}. "
-                                    "Put a single transform into a list: pipeline=[dict(type=...)].")
-        self.transforms = [_transform(entry, place) for place, entry in enumerate(transforms or ())]
+    def __init__(self, transforms: Sequence[dict[str, Any] | Callable[..., Any]] | None) -> None:
+        self.transforms = [_transform(entry, place) for place, entry in enumerate(_listed(transforms))]
 
-    def __call__(self, data: dict[str, Any]) -> Optional[dict[str, Any]]:
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Transform a sample; None as soon as a transform returns None."""
         for transform in self.transforms:
             data = transform(data)
@@ -42,9 +39,20 @@ class Compose:
         return f"{type(self).__name__}({lines}\n)"
 
 
+def _listed(transforms: Any) -> Sequence[Any]:
+    if is_config(transforms) or type(transforms) is str:
+        raise ArgumentTypeError(
+            f"a pipeline must be a list of transforms, got {type(transforms).__name__}: {transforms!r}. "
+            "Put a single transform into a list: pipeline=[dict(type=...)]."
+        )
+    return transforms or ()
+
+
 def _transform(entry: Any, place: int) -> Callable[..., Any]:
     built = TRANSFORMS.build(entry) if is_config(entry) else entry
     if not callable(built):
-        raise ArgumentTypeError(f"entry {place} of the pipeline must be a config with a 'type', or a callable such as a function "
-                                f"or an object with __call__; got {type(built).__name__}: {built!r}.")
-    return built  # type: ignore[no-any-return]
+        raise ArgumentTypeError(
+            f"entry {place} of the pipeline must be a config with a 'type', or a callable such as a function "
+            f"or an object with __call__; got {type(built).__name__}: {built!r}."
+        )
+    return built

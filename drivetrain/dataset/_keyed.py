@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from torch.utils.data import StackDataset, Subset, get_worker_info
 
-from ._streams import OtherKey, SampleKey, batch_stream, private_numpy, seed_stream
+from ._streams import OtherKey, SampleKey, batch_stream, own_numpy, seed_stream
 
 
 class KeyedDataset:
@@ -67,7 +66,7 @@ class WorkerStart:
         info: Any = get_worker_info()
         # WorkerInfo refuses plain assignment; the keyed dataset is ours and no business of a worker_init_fn.
         object.__setattr__(info, "dataset", info.dataset.dataset)
-        np.random.set_bit_generator(private_numpy())
+        own_numpy()
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
 

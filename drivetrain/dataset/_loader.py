@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 import torch
-from torch.autograd import profiler
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
@@ -17,27 +15,30 @@ from drivetrain.typing import StateDict
 
 from ._keyed import WorkerStart, keyed
 from ._order import Order, Position
+from ._passes import MainPass, Pass
 from ._samplers import DefaultSampler, InfiniteSampler
 from ._streams import WORKERS, MainProcess, mixed
 
 StreamsMode = Literal["sample", "worker"]
 _STREAMS = ("sample", "worker")
+_OURS = (DefaultSampler, InfiniteSampler)
 _OWN_ITERATION = ("__iter__", "_get_iterator", "_index_sampler", "_auto_collation")
 
 
 class DataLoader(TorchDataLoader[Any]):
     """torch's `DataLoader`, whose samples have random streams and which knows where it stands.
 
-    With `streams='sample'` the random numbers that a sample draws from `random`, `numpy.random` and `torch` while it is fetched
-    are a function of (seed, pass, index, occurrence of the index in the pass): the same for any number of workers, persistent or
-    not, and different in every pass. A dataset that fetches whole batches (`__getitems__`) is seeded once for each batch. With
-    `streams='worker'` each worker is seeded when it starts, by `worker_init_fn`.
+    With `streams='sample'` the random numbers that a sample draws from `random`, `numpy.random` and `torch` while it is
+    fetched are a function of (seed, pass, index, occurrence of the index in the pass): the same for any number of
+    workers, persistent or not, and different in every pass. A dataset that fetches whole batches (`__getitems__`) is
+    seeded once for each batch. With `streams='worker'` each worker is seeded when it starts, by `worker_init_fn`.
 
     A pass begins with `iter(loader)`. `dataset`, `sampler` and `batch_sampler` are the objects that were given.
 
     Args:
         *args: as for torch's `DataLoader`.
-        seed: seed of the streams and of a shuffling sampler's order; by default the seed of the sampler, or a drawn one.
+        seed: seed of the streams and of a shuffling sampler's order; by default the seed of the sampler, or a drawn
+            one.
         streams: 'sample' or 'worker'.
         **kwargs: as for torch's `DataLoader`.
 
@@ -59,8 +60,8 @@ class DataLoader(TorchDataLoader[Any]):
     ) -> DataLoader:
         """A loader like `loader`, which stays as it is, with streams and positions.
 
-        A subclass keeps its methods. One with its own `__iter__` is iterated as it is, without streams and positions; `why_not`
-        says so. A loader that is ours and was given a seed is returned as it is.
+        A subclass keeps its methods. One with its own `__iter__` is iterated as it is, without streams and positions;
+        `why_not` says so. A loader that is ours and was given a seed is returned as it is.
 
         Args:
             loader: a torch `DataLoader`.
@@ -71,11 +72,14 @@ class DataLoader(TorchDataLoader[Any]):
             ArgumentTypeError: `loader` is no torch `DataLoader`.
         """
         if not isinstance(loader, TorchDataLoader):
-            raise ArgumentTypeError(f"expected a torch DataLoader or its config (a dict), got {type(loader).__name__}: {loader!r}.")
+            raise ArgumentTypeError(
+                f"expected a torch DataLoader or its config (a dict), got {type(loader).__name__}: {loader!r}."
+            )
         if getattr(loader, "_seed_given", False):
             return cast(DataLoader, loader)
-        kind = _dressed_class(type(loader))
-        adopted = cast(DataLoader, object.__new__(kind))
+        original: Any = type(loader)
+        kind = _dressed_class(original)
+        adopted = object.__new__(kind)
         adopted.__dict__.update(loader.__dict__, _iterator=None)
         if any(getattr(kind._view_class, name) is not getattr(TorchDataLoader, name) for name in _OWN_ITERATION):
             adopted._original = loader
@@ -84,17 +88,21 @@ class DataLoader(TorchDataLoader[Any]):
 
     def _dress(self, seed: int | None, streams: StreamsMode) -> None:
         if streams not in _STREAMS:
-            raise ArgumentError(f"streams must be 'sample' or 'worker', got {streams!r}.{did_you_mean(str(streams), _STREAMS)}")
+            raise ArgumentError(
+                f"streams must be 'sample' or 'worker', got {streams!r}.{did_you_mean(str(streams), _STREAMS)}"
+            )
         if seed is not None and type(seed) is not int:
-            raise ArgumentTypeError(f"the seed of a loader must be an int or None, got {type(seed).__name__}: {seed!r}.")
+            raise ArgumentTypeError(
+                f"the seed of a loader must be an int or None, got {type(seed).__name__}: {seed!r}."
+            )
         self._seed_given, self._streams = seed is not None, streams
         self._seed = seed
         self._position = Position()
         self._view: TorchDataLoader[Any] | None = None
         self._why_not = self._obstacle()
         if seed is None and streams == "sample":
-            own = getattr(self.sampler, "seed", None)
-            self._seed = own if type(own) is int else sync_random_seed()
+            sampler: Any = self._order(self._position).sampler
+            self._seed = sampler.seed if type(sampler) in _OURS else sync_random_seed()
 
     @property
     def seed(self) -> int | None:
@@ -128,15 +136,16 @@ class DataLoader(TorchDataLoader[Any]):
 
     def reseed(self, seed: int) -> None:
         """Take another seed for the passes to come; a sampler of ours that had the old one takes it too."""
-        if type(self.sampler) in (DefaultSampler, InfiniteSampler) and self.sampler.seed == self._seed:  # type: ignore[union-attr]
-            self.sampler.seed = seed  # type: ignore[union-attr]
+        sampler: Any = self._order(self._position).sampler
+        if type(sampler) in _OURS and sampler.seed == self._seed:
+            sampler.seed = seed
         self._seed, self._seed_given = seed, True
 
     def seek(self, pass_index: int, consumed: int = 0) -> None:
         """Let the next iteration make pass `pass_index` from batch `consumed` on. No skipped sample is fetched.
 
-        Samplers with `set_epoch` get the number of the pass. An endless sampler is taken to have given `len(loader)` batches in
-        each pass before, unless it stands at that pass already.
+        Samplers with `set_epoch` get the number of the pass. An endless sampler is taken to have given `len(loader)`
+        batches in each pass before, unless it stands at that pass already.
 
         Args:
             pass_index: number of the pass, from 0.
@@ -151,7 +160,12 @@ class DataLoader(TorchDataLoader[Any]):
         _check_count("consumed", consumed)
         if consumed and self._why_not:
             raise NotReadyError(f"this loader cannot be sent to batch {consumed}: {self._why_not}")
-        self._position = self._position_of(pass_index, consumed)
+        position = self._position_of(pass_index, consumed)
+        if consumed and self._is_iterable and position.dataset is None:
+            raise NotReadyError(
+                f"{type(self.dataset).__name__} is iterable: it is brought to batch {consumed} by load_state_dict alone."
+            )
+        self._position = position
         for sampler in (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None)):
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(pass_index)  # type: ignore[union-attr]
@@ -172,10 +186,12 @@ class DataLoader(TorchDataLoader[Any]):
         if self._why_not:
             raise NotReadyError(f"this loader has no position to save: {self._why_not}")
         number = self.pass_index if pass_index is None else pass_index
-        position = self._position_of(number, (self.consumed if number == self.pass_index else 0) if consumed is None else consumed)
+        position = self._position_of(
+            number, (self.consumed if number == self.pass_index else 0) if consumed is None else consumed
+        )
         state: StateDict = {"pass_index": number, "consumed": position.consumed, "seed": self._seed}
         order = self._order(position)
-        if type(order.sampler) in (DefaultSampler, InfiniteSampler):
+        if type(order.sampler) in _OURS:
             state["sampler_seed"] = order.sampler.seed
         if order.endless:
             cycles = order.sampler.cycles(position.marks)
@@ -195,13 +211,17 @@ class DataLoader(TorchDataLoader[Any]):
         """
         missing = [key for key in ("pass_index", "consumed") if key not in state_dict]
         if missing:
-            raise ArgumentError(f"the state of a loader needs {' and '.join(map(repr, missing))}, and has only {list(state_dict)}.")
+            raise ArgumentError(
+                f"the state of a loader needs {' and '.join(map(repr, missing))}, and has only {list(state_dict)}."
+            )
         if self._streams == "sample" and state_dict.get("seed") is not None:
             self._seed = state_dict["seed"]
-        self.seek(state_dict["pass_index"], state_dict["consumed"])
+        number, consumed = state_dict["pass_index"], state_dict["consumed"]
+        self._position = Position(number, consumed, dataset=state_dict.get("dataset"))
+        self.seek(number, consumed)
         position = self._position
         position.first, position.marks = state_dict.get("first", position.first), dict(state_dict.get("marks", {}))
-        position.generator, position.dataset = state_dict.get("generator"), state_dict.get("dataset")
+        position.generator = state_dict.get("generator")
         order = self._order(position)
         if "sampler_seed" in state_dict and hasattr(order.sampler, "seed"):
             order.sampler.seed = state_dict["sampler_seed"]
@@ -212,14 +232,14 @@ class DataLoader(TorchDataLoader[Any]):
         position.begun = True
         self._restore(position)
         if self._original is not None:
-            return _Pass(iter(self._original), position)
+            return Pass(iter(self._original), position)
         view = self._view_for(position)
         iterator: Any = iter(view)
         if self._is_iterable:
-            return _Pass(iterator, position)
-        main: MainProcess | None = view._index_sampler.main  # type: ignore[union-attr]
+            return Pass(iterator, position)
+        main: MainProcess | None = view._index_sampler.main
         direct = getattr(iterator, "_next_data", None)
-        return _Pass(iterator, position, direct) if main is None else _MainPass(iterator, position, direct, main)
+        return Pass(iterator, position, direct) if main is None else MainPass(iterator, position, direct, main)
 
     def _upcoming(self) -> Position:
         """The position that the next iteration starts from."""
@@ -234,7 +254,8 @@ class DataLoader(TorchDataLoader[Any]):
         """The position at a batch of a pass, with what is known of where that pass begins."""
         current, upcoming = self._position, self._upcoming()
         if number == current.number:
-            return Position(number, consumed, False, False, current.first, current.marks, current.generator)
+            dataset = None if current.begun else current.dataset
+            return Position(number, consumed, False, False, current.first, current.marks, current.generator, dataset)
         if number == upcoming.number:
             return Position(number, consumed, first=upcoming.first, marks=upcoming.marks)
         order = self._order(current)
@@ -261,21 +282,26 @@ class DataLoader(TorchDataLoader[Any]):
             if position.generator is None:
                 position.generator = generator.get_state()
             generator.set_state(position.generator)
+        order = self._order(position)
+        if position.consumed and type(order.inner) is InfiniteSampler and not order.endless:
+            # A batch sampler of the user's walks to its batch from the beginning, and this order would go on instead.
+            order.inner.indices = order.inner._indices_of_rank()
         if position.dataset is not None:
             self.dataset.load_state_dict(position.dataset)  # type: ignore[attr-defined]
 
     def _view_for(self, position: Position) -> TorchDataLoader[Any]:
         """A plain loader that fetches this pass; kept while its workers are to live on."""
         view = self._view
-        if view is None or not (self.persistent_workers and self.num_workers > 0):
-            view = self._view = self._new_view(position)
+        if view is None:
+            view = self._new_view(position)
+            self._view = view if self.persistent_workers and self.num_workers > 0 else None
         if not self._is_iterable:
-            order: Order = view._index_sampler  # type: ignore[assignment]
+            order: Order = view._index_sampler
             order.position, order.seed = position, self._seed_of_keys
         return view
 
     def _new_view(self, position: Position) -> TorchDataLoader[Any]:
-        changed: dict[str, Any] = {"_iterator": None}
+        changed: dict[str, Any] = {"_iterator": None, "_view": None}
         if not self._is_iterable:
             changed["sampler" if self.batch_sampler is None else "batch_sampler"] = self._order(position)
         if self._streams == "sample":
@@ -293,62 +319,29 @@ class DataLoader(TorchDataLoader[Any]):
     def _obstacle(self) -> str:
         """Why positions are not known, or an empty string."""
         if self._original is not None:
-            return f"{self._view_class.__name__} iterates in its own way. Without its own __iter__ and _get_iterator it could be."
+            return f"{self._view_class.__name__} iterates in its own way; drop its __iter__ and _get_iterator."
         if self._is_iterable:
             return _iterable_obstacle(self.dataset, self.num_workers)
         if not getattr(self, "in_order", True):
             return "in_order=False hands batches out as they come, in an order of chance."
         if self._streams == "worker" and _generator_of(self) is None and _shuffles_globally(self):
-            return (f"{type(self.sampler).__name__} shuffles by torch's global generator. Give it a generator, use a DefaultSampler, or "
-                    "streams='sample'.")
+            return (
+                f"{type(self.sampler).__name__} shuffles by torch's global generator. Give it a generator, use a "
+                "DefaultSampler, or streams='sample'."
+            )
         return ""
 
 
-class _Pass(Iterator[Any]):
-    """The batches of a pass, counted.
-
-    torch's iterator wraps each fetch in `record_function`, which takes 5 us even when nothing is recorded; unless something is,
-    the fetch inside is called directly.
-    """
-
-    def __init__(self, batches: Iterator[Any], position: Position, direct: Any = None) -> None:
-        self._batches, self._position = batches, position
-        self._recorded: Any = batches.__next__
-        self._fetch: Any = batches.__next__ if direct is None else direct
-
-    def __next__(self) -> Any:
-        try:
-            batch = self._recorded() if getattr(profiler, "_is_profiler_enabled", True) else self._fetch()
-        except StopIteration:
-            self._position.ended = True
-            raise
-        self._position.consumed += 1
-        return batch
-
-    def __len__(self) -> int:
-        return len(self._batches)  # type: ignore[arg-type]
-
-
-class _MainPass(_Pass):
-    """A pass whose samples the main process fetches: its own random numbers are kept apart."""
-
-    def __init__(self, batches: Iterator[Any], position: Position, direct: Any, main: MainProcess) -> None:
-        super().__init__(batches, position, direct)
-        self._leave = main.leave
-
-    def __next__(self) -> Any:
-        try:
-            return super().__next__()
-        finally:
-            self._leave()
-
-
-@functools.lru_cache(maxsize=None)
-def _dressed_class(kind: type) -> type[DataLoader]:
+@functools.cache
+def _dressed_class(kind: Any) -> type[DataLoader]:
     """A class that is both `DataLoader` and the user's."""
-    if kind is TorchDataLoader or issubclass(kind, DataLoader):
-        return DataLoader if kind is TorchDataLoader else kind
-    return type(kind.__name__, (DataLoader, kind), {"_view_class": kind, "__module__": kind.__module__, "__doc__": kind.__doc__})
+    if kind is TorchDataLoader:
+        return DataLoader
+    if issubclass(kind, DataLoader):
+        return kind
+    return type(
+        kind.__name__, (DataLoader, kind), {"_view_class": kind, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    )
 
 
 def _generator_of(loader: TorchDataLoader[Any]) -> torch.Generator | None:

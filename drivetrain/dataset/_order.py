@@ -53,7 +53,8 @@ class Order:
     def __init__(self, sampler: Any, batch_sampler: Any, size: int, seed: int | None, in_main: bool) -> None:
         self.source = sampler if batch_sampler is None else batch_sampler
         self.batched = batch_sampler is not None
-        self.sampler = batch_sampler.sampler if type(batch_sampler) is BatchSampler else self.source
+        self.sampler: Any = batch_sampler.sampler if type(batch_sampler) is BatchSampler else self.source
+        self.inner: Any = getattr(batch_sampler, "sampler", sampler)
         self.per_batch = batch_sampler.batch_size if type(batch_sampler) is BatchSampler else 1
         self.size, self.seed, self.in_main = size, seed, in_main
         self.position = Position()
@@ -117,7 +118,7 @@ class Order:
         sampler = self.sampler
         cycles = sampler.cycles(position.marks)
         cycles.used = lambda: (position.first + position.consumed * self.per_batch) * sampler.world_size
-        return sampler.occurrences_from(self.start, cycles)  # type: ignore[no-any-return]
+        return sampler.occurrences_from(self.start, cycles)
 
     def _grouped(self, keys: Iterator[Any]) -> Iterator[Any]:
         if not self.batched:

@@ -19,8 +19,8 @@ Ends = NDArray[np.int64]
 def packed(records: Sequence[Any]) -> tuple[Bytes, Ends]:
     """Pickle each record and lay them behind each other.
 
-    One array of bytes has one reference count, so that forked workers share its pages; a list of dicts would be copied as its
-    counts change.
+    One array of bytes has one reference count, so that forked workers share its pages; a list of dicts would be copied
+    as its counts change.
 
     Returns:
         The bytes, uint8 (total,), and where each record ends, int64 (N,).
@@ -33,7 +33,7 @@ def packed(records: Sequence[Any]) -> tuple[Bytes, Ends]:
 def unpacked(data: Bytes, ends: Ends, place: int) -> Any:
     """The record at `place` (0 to N-1), as a new object."""
     start = ends[place - 1] if place else 0
-    return pickle.loads(memoryview(data[start : ends[place]]))
+    return pickle.loads(data[start : ends[place]].data)
 
 
 def subset(data: Bytes, ends: Ends, places: Sequence[int]) -> tuple[Bytes, Ends]:
@@ -47,7 +47,8 @@ def chosen(indices: Any, length: int) -> list[int]:
     """The places that `indices` means, each from 0 to `length - 1`.
 
     Args:
-        indices: a count (the first so many; the last so many when negative) or a sequence of places, negative ones from the end.
+        indices: a count (the first so many; the last so many when negative) or a sequence of places, negative ones from
+            the end.
         length: records there are.
 
     Raises:
@@ -75,10 +76,14 @@ def place_of(index: Any, length: int, indices: Any = None) -> int:
     if type(index) is bool:
         raise _no_indices(index if indices is None else indices)
     if not -length <= place < length:
-        raise OutOfRangeError(f"there is no sample {place} in a dataset of {length}: indices go from {-length} to {length - 1}.")
+        raise OutOfRangeError(
+            f"there is no sample {place} in a dataset of {length}: indices go from {-length} to {length - 1}."
+        )
     return place % length if place < 0 else place
 
 
 def _no_indices(indices: Any) -> ArgumentTypeError:
-    return ArgumentTypeError(f"indices must be an int (the first so many samples; negative: the last) or a sequence of ints, got "
-                             f"{type(indices).__name__}: {indices!r}. For a mask, pass numpy.flatnonzero(mask).tolist().")
+    return ArgumentTypeError(
+        f"indices must be an int (the first so many samples; negative: the last) or a sequence of ints, got "
+        f"{type(indices).__name__}: {indices!r}. For a mask, pass numpy.flatnonzero(mask).tolist()."
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sized
-from typing import Optional
 
 import torch
 from torch.utils.data import Sampler
@@ -22,10 +21,11 @@ class DefaultSampler(Sampler[int]):
         dataset: what has the length.
         shuffle: shuffle anew in every epoch; otherwise 0, 1, 2, ...
         seed: the same on all ranks; drawn and shared among them when None.
-        round_up: give all ranks the same number of samples, beginning again from the start of the order where they run out.
+        round_up: give all ranks the same number of samples, beginning again from the start of the order where they run
+            out.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None, round_up: bool = True) -> None:
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True) -> None:
         self.rank, self.world_size = get_dist_info()
         self.dataset, self.shuffle, self.round_up = dataset, shuffle, round_up
         self.seed = sync_random_seed() if seed is None else seed
@@ -54,8 +54,8 @@ class DefaultSampler(Sampler[int]):
         """The order of this rank from its `start`-th sample on, without walking there.
 
         Yields:
-            Pairs (index, occurrence): how often the index came before in this pass, on any rank. It is 0 but for the samples
-            that `round_up` repeats.
+            Pairs (index, occurrence): how often the index came before in this pass, on any rank. It is 0 but for the
+            samples that `round_up` repeats.
         """
         order = self._order()
         for place in range(self.rank + start * self.world_size, self.total_size, self.world_size):
@@ -85,14 +85,16 @@ class InfiniteSampler(Sampler[int]):
         ArgumentError: the dataset is empty.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None) -> None:
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
         self.rank, self.world_size = get_dist_info()
         self.dataset, self.shuffle = dataset, shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.size = len(dataset)
         if self.size == 0:
-            raise ArgumentError("InfiniteSampler needs a dataset of at least one sample; this one is empty. Look at its ann_file "
-                                "and at what filter_data drops.")
+            raise ArgumentError(
+                "InfiniteSampler needs a dataset of at least one sample; this one is empty. Look at its ann_file "
+                "and at what filter_data drops."
+            )
         self.indices = self._indices_of_rank()
 
     def _infinite_indices(self) -> Iterator[int]:
@@ -116,11 +118,11 @@ class InfiniteSampler(Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Nothing: there are no epochs in an endless order."""
 
-    def cycles(self, marks: Optional[dict[int, torch.Tensor]] = None) -> Cycles:
-        """The permutations this order consists of; with `marks` they can be entered late without drawing the earlier ones."""
+    def cycles(self, marks: dict[int, torch.Tensor] | None = None) -> Cycles:
+        """The permutations this order consists of; `marks` let them be entered late."""
         return Cycles(self.size, self.shuffle, self.seed, marks)
 
-    def occurrences_from(self, start: int, cycles: Optional[Cycles] = None) -> Iterator[tuple[int, int]]:
+    def occurrences_from(self, start: int, cycles: Cycles | None = None) -> Iterator[tuple[int, int]]:
         """The order of this rank from its `start`-th sample on.
 
         Args:
@@ -145,8 +147,8 @@ class Cycles:
         size: numbers of a permutation.
         shuffle: draw them; otherwise each is 0, 1, 2, ...
         seed: of the generator.
-        marks: filled with the generator's state (uint8) at the start of each cycle by its number, and read to enter late; None
-            keeps none.
+        marks: filled with the generator's state (uint8) at the start of each cycle by its number, and read to enter
+            late; None keeps none.
         used: says how many numbers are used up for good; marks of cycles before that are dropped.
     """
 
@@ -155,7 +157,7 @@ class Cycles:
         size: int,
         shuffle: bool,
         seed: int,
-        marks: Optional[dict[int, torch.Tensor]] = None,
+        marks: dict[int, torch.Tensor] | None = None,
         used: Callable[[], int] = lambda: 0,
     ) -> None:
         self.size, self.shuffle, self.seed, self.marks, self.used = size, shuffle, seed, marks, used

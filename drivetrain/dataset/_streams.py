@@ -1,9 +1,9 @@
 """Random streams: which numbers a sample draws, whoever fetches it.
 
-The numbers are a function of (seed, pass, index, occurrence within the pass). The seed of a stream has two words of 32 bits, for
-each fixed pass and occurrence a one-to-one function of the index. torch's CPU generator takes 32 bits, as does the quick way to
-seed NumPy's; being one-to-one, no two samples of a pass share even these. The words differ, since NumPy and torch run the
-same generator (MT19937) and would draw the same numbers from the same seed.
+The numbers are a function of (seed, pass, index, occurrence within the pass). The seed of a stream has two words of 32
+bits, for each fixed pass and occurrence a one-to-one function of the index. torch's CPU generator takes 32 bits, as
+does the quick way to seed NumPy's; being one-to-one, no two samples of a pass share even these. The words differ, since
+NumPy and torch run the same generator (MT19937) and would draw the same numbers from the same seed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _LONG = 0xFFFFFFFFFFFFFFFF
 # `random.seed` checks types for 0.7 us before it calls this; the state it sets for an int is the same.
 _random: Any = random.seed.__self__  # type: ignore[attr-defined]
 _seed_random = super(random.Random, _random).seed
+_numpy: Any = np.random  # its stub leaves out get_bit_generator and set_bit_generator
 _seed_numpy = np.random.seed
 _seed_torch = torch.default_generator.manual_seed
 
@@ -106,7 +107,7 @@ class Streams:
         if block != self._block:
             self._block, self._keys = block, self._keys_of(*block)
         first, second = self._keys
-        # Two permutations of 32-bit words with low bias (Wellons, hash-prospector), each keyed by xor; inline for speed.
+        # Two keyed permutations of 32-bit words with low bias (Wellons, hash-prospector); inline for speed.
         high = (index ^ first) & 0xFFFFFFFF
         high = ((high ^ (high >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
         high = ((high ^ (high >> 15)) * 0x846CA68B) & 0xFFFFFFFF
@@ -187,16 +188,18 @@ def seed_stream(stream: int) -> None:
     _seed_torch(stream >> 32)
 
 
-def private_numpy() -> np.random.BitGenerator:
-    """A generator that can stand in for NumPy's global one while samples are fetched."""
-    return np.random.MT19937(0)
+def own_numpy() -> np.random.BitGenerator:
+    """Let NumPy's global functions draw from a generator of their own, and return the one they drew from."""
+    before: np.random.BitGenerator = _numpy.get_bit_generator()
+    _numpy.set_bit_generator(np.random.MT19937(0))
+    return before
 
 
 class MainProcess:
     """Keeps the main process's own random numbers apart from those of the samples it fetches itself.
 
-    torch's state is put back after each batch; NumPy's global generator is exchanged for another one meanwhile; `random`, whose
-    state takes 17 us to save and restore, is seeded anew from (seed, pass, batch).
+    torch's state is put back after each batch; NumPy's global generator is exchanged for another one meanwhile;
+    `random`, whose state takes 17 us to save and restore, is seeded anew from (seed, pass, batch).
 
     Args:
         steps: seeds for `random` after each batch.
@@ -205,7 +208,7 @@ class MainProcess:
 
     def __init__(self, steps: Streams, batch: int) -> None:
         self._steps, self._batch = steps, batch
-        self._private = private_numpy()
+        self._private = np.random.MT19937(0)
         self._state: torch.Tensor | None = None
         self._numpy: Any = None
 
@@ -216,8 +219,8 @@ class MainProcess:
         """
         for item in indices:
             self._state = torch.default_generator.get_state()
-            self._numpy = np.random.get_bit_generator()
-            np.random.set_bit_generator(self._private)
+            self._numpy = _numpy.get_bit_generator()
+            _numpy.set_bit_generator(self._private)
             yield item
 
     def leave(self) -> None:
@@ -225,7 +228,7 @@ class MainProcess:
         if self._state is None:
             return
         torch.default_generator.set_state(self._state)
-        np.random.set_bit_generator(self._numpy)
+        _numpy.set_bit_generator(self._numpy)
         self._state = None
         _seed_random(self._steps.of(self._batch, 0))
         _random.gauss_next = None
@@ -235,12 +238,12 @@ class MainProcess:
 @contextmanager
 def isolated(stream: int) -> Iterator[None]:
     """Seed everything for a block, and put every state back behind it."""
-    torch_state, random_state, numpy_generator = torch.default_generator.get_state(), random.getstate(), np.random.get_bit_generator()
-    np.random.set_bit_generator(private_numpy())
+    torch_state, random_state = torch.default_generator.get_state(), random.getstate()
+    numpy_generator = own_numpy()
     seed_stream(stream)
     try:
         yield
     finally:
         torch.default_generator.set_state(torch_state)
         random.setstate(random_state)
-        np.random.set_bit_generator(numpy_generator)
+        _numpy.set_bit_generator(numpy_generator)

@@ -8,8 +8,6 @@ import warnings
 import numpy as np
 import torch
 
-from drivetrain.errors import ArgumentTypeError
-
 
 def worker_init_fn(
     worker_id: int, num_workers: int, rank: int, seed: int, disable_subprocess_warning: bool = False

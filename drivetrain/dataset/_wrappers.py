@@ -8,7 +8,7 @@ import math
 import pickle
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NoReturn, Union
+from typing import Any, NoReturn
 
 import numpy as np
 from torch.utils.data import ConcatDataset as TorchConcatDataset
@@ -24,7 +24,7 @@ from ._configs import is_config
 class _Whole:
     """Refuses to be cut: which samples a subset would hold is ambiguous for a dataset made of others."""
 
-    def get_subset_(self, indices: Union[list[int], int]) -> None:
+    def get_subset_(self, indices: list[int] | int) -> None:
         """Not supported: cut the dataset inside, then wrap it.
 
         Raises:
@@ -32,7 +32,7 @@ class _Whole:
         """
         self._refuse()
 
-    def get_subset(self, indices: Union[list[int], int]) -> BaseDataset:
+    def get_subset(self, indices: list[int] | int) -> BaseDataset:
         """Not supported: cut the dataset inside, then wrap it.
 
         Raises:
@@ -42,8 +42,10 @@ class _Whole:
 
     def _refuse(self) -> NoReturn:
         name = type(self).__name__
-        raise NotSupportedError(f"{name} has no subsets, since it is not clear what they would hold. Take the subset of the dataset "
-                                f"inside (its argument `indices`, or get_subset), then wrap it in {name}.")
+        raise NotSupportedError(
+            f"{name} has no subsets, since it is not clear what they would hold. Take the subset of the dataset "
+            f"inside (its argument `indices`, or get_subset), then wrap it in {name}."
+        )
 
 
 @DATASETS.register_module()
@@ -62,9 +64,9 @@ class ConcatDataset(_Whole, TorchConcatDataset[Any]):
 
     def __init__(
         self,
-        datasets: Sequence[Union[BaseDataset, dict[str, Any]]],
+        datasets: Sequence[BaseDataset | dict[str, Any]],
         lazy_init: bool = False,
-        ignore_keys: Union[str, list[str], None] = None,
+        ignore_keys: str | list[str] | None = None,
     ) -> None:
         self.ignore_keys = _keys(ignore_keys)
         if hasattr(datasets, "full_init") or is_config(datasets) or len(datasets) == 0:
@@ -102,7 +104,7 @@ class ConcatDataset(_Whole, TorchConcatDataset[Any]):
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The annotations of a sample, as its own dataset gives them."""
         number, place = self._get_ori_dataset_idx(idx)
-        return self.datasets[number].get_data_info(place)  # type: ignore[no-any-return]
+        return self.datasets[number].get_data_info(place)
 
     @force_full_init
     def __len__(self) -> int:
@@ -117,12 +119,18 @@ class ConcatDataset(_Whole, TorchConcatDataset[Any]):
     def _compare(self, number: int, metainfo: dict[str, Any]) -> None:
         ours = {key: value for key, value in self._metainfo.items() if key not in self.ignore_keys}
         theirs = {key: value for key, value in metainfo.items() if key not in self.ignore_keys}
-        wrong = sorted(key for key in {*ours, *theirs} if key not in ours or key not in theirs or not _equal(ours[key], theirs[key]))
+        wrong = sorted(
+            key
+            for key in {*ours, *theirs}
+            if key not in ours or key not in theirs or not _equal(ours[key], theirs[key])
+        )
         if wrong:
             key = wrong[0]
-            raise ArgumentError(f"metainfo of dataset {number} of the ConcatDataset differs from that of dataset 1 in {wrong}: "
-                                f"{key!r} is {theirs.get(key, '(missing)')!r} there and {ours.get(key, '(missing)')!r} in the "
-                                f"first. Make them equal, or pass ignore_keys={wrong!r} to use the first.")
+            raise ArgumentError(
+                f"metainfo of dataset {number} of the ConcatDataset differs from that of dataset 1 in {wrong}: "
+                f"{key!r} is {theirs.get(key, '(missing)')!r} there and {ours.get(key, '(missing)')!r} in the "
+                f"first. Make them equal, or pass ignore_keys={wrong!r} to use the first."
+            )
 
 
 @DATASETS.register_module()
@@ -138,7 +146,7 @@ class RepeatDataset(_Whole):
         ArgumentTypeError: `dataset` is neither a dataset nor a config, or `times` is no whole number from 0 on.
     """
 
-    def __init__(self, dataset: Union[BaseDataset, dict[str, Any]], times: int, lazy_init: bool = False) -> None:
+    def __init__(self, dataset: BaseDataset | dict[str, Any], times: int, lazy_init: bool = False) -> None:
         if type(times) is not int or times < 0:
             raise ArgumentTypeError(f"times must be an int from 0 on, got {times!r}.")
         self.dataset: Any = _built(dataset)
@@ -169,7 +177,7 @@ class RepeatDataset(_Whole):
     @force_full_init
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The annotations of a sample of the dataset inside."""
-        return self.dataset.get_data_info(self._get_ori_dataset_idx(idx))  # type: ignore[no-any-return]
+        return self.dataset.get_data_info(self._get_ori_dataset_idx(idx))
 
     def __getitem__(self, idx: int) -> Any:
         """A sample of the dataset inside."""
@@ -185,8 +193,8 @@ class RepeatDataset(_Whole):
 class ClassBalancedDataset(_Whole):
     """A dataset in which samples of rare classes come several times.
 
-    A class c that occurs in a share f(c) of the samples gets the factor r(c) = max(1, sqrt(t / f(c))), a sample the largest
-    factor of its classes; it comes that many times, rounded up. From LVIS (Gupta et al. 2019, section 6.2).
+    A class c that occurs in a share f(c) of the samples gets the factor r(c) = max(1, sqrt(t / f(c))), a sample the
+    largest factor of its classes; it comes that many times, rounded up. From LVIS (Gupta et al. 2019, section 6.2).
 
     Args:
         dataset: a dataset or its config, with a method `get_cat_ids(idx)`.
@@ -198,7 +206,7 @@ class ClassBalancedDataset(_Whole):
         NotSupportedError: it does not say which classes a sample has.
     """
 
-    def __init__(self, dataset: Union[BaseDataset, dict[str, Any]], oversample_thr: float, lazy_init: bool = False) -> None:
+    def __init__(self, dataset: BaseDataset | dict[str, Any], oversample_thr: float, lazy_init: bool = False) -> None:
         self.dataset: Any = _built(dataset)
         self.oversample_thr = oversample_thr
         self._metainfo = self.dataset.metainfo
@@ -235,12 +243,12 @@ class ClassBalancedDataset(_Whole):
     @force_full_init
     def get_cat_ids(self, idx: int) -> list[int]:
         """The categories in a sample."""
-        return self.dataset.get_cat_ids(self._get_ori_dataset_idx(idx))  # type: ignore[no-any-return]
+        return self.dataset.get_cat_ids(self._get_ori_dataset_idx(idx))
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The annotations of a sample of the dataset inside."""
-        return self.dataset.get_data_info(self._get_ori_dataset_idx(idx))  # type: ignore[no-any-return]
+        return self.dataset.get_data_info(self._get_ori_dataset_idx(idx))
 
     def __getitem__(self, idx: int) -> Any:
         """A sample of the dataset inside."""
@@ -256,8 +264,10 @@ def _built(dataset: Any) -> Any:
     found = DATASETS.build(dataset) if is_config(dataset) else dataset
     if hasattr(found, "full_init") and hasattr(found, "metainfo"):
         return found
-    raise ArgumentTypeError(f"expected a dataset with full_init() and metainfo, such as a BaseDataset, or its config; got "
-                            f"{type(found).__name__}: {found!r}.")
+    raise ArgumentTypeError(
+        f"expected a dataset with full_init() and metainfo, such as a BaseDataset, or its config; got "
+        f"{type(found).__name__}: {found!r}."
+    )
 
 
 def _keys(ignore_keys: Any) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 
 
 def get_device() -> str:
-    """Type of the device to compute on: 'cuda', 'mps', 'xpu', a vendor's name, or 'cpu' when there is no accelerator."""
+    """Type of the device to compute on: 'cuda', 'mps', 'xpu', a vendor's name, or 'cpu' without an accelerator."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return "cpu" if accelerator is None else accelerator.type
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MISSING = object()
 _DEVICES = ("cpu", "gpu", "npu")
-_host_groups: list[tuple[ProcessGroup | None, ProcessGroup | None]] = []
+_host_groups: list[tuple[Any, ProcessGroup | None]] = []
 
 
 def collect_results(results: list[Any], size: int, device: str = "cpu", tmpdir: str | None = None) -> list[Any] | None:
@@ -41,7 +41,7 @@ def collect_results(results: list[Any], size: int, device: str = "cpu", tmpdir: 
     return collect_results_cpu(results, size, tmpdir) if device == "cpu" else collect_results_gpu(results, size)
 
 
-def collect_results_cpu(result_part: list[Any], size: int, tmpdir: str | None = None) -> list[Any] | None:
+def collect_results_cpu(result_part: list[Any], size: int, tmpdir: str | None = None) -> list[Any] | None:  # noqa: ARG001
     """`collect_results` through host memory.
 
     Args:
@@ -79,5 +79,6 @@ def _host_group() -> ProcessGroup | None:
     world = torch_dist.group.WORLD
     if not _host_groups or _host_groups[0][0] is not world:
         able = "cpu" in backends_by_device(world)
-        _host_groups[:] = [(world, None if able else torch_dist.new_group(backend="gloo"))]
+        made: Any = None if able else torch_dist.new_group(backend="gloo")
+        _host_groups[:] = [(world, made)]
     return _host_groups[0][1]

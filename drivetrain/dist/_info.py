@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_local_groups: list[ProcessGroup] = []
+_made: list[tuple[Any, ProcessGroup]] = []
+"""The local group that was made, with the default group that it belongs to: it ends when that one does."""
 
 
 def is_distributed() -> bool:
@@ -86,11 +87,11 @@ def init_local_group(node_rank: int, num_gpus_per_node: int) -> None:
     """
     if not is_distributed():
         raise NotReadyError("init_local_group needs a process group: call init_dist(launcher) first.")
-    groups = [
+    groups: list[Any] = [
         torch_dist.new_group(list(range(first, first + num_gpus_per_node)))
         for first in range(0, get_world_size(), num_gpus_per_node)
     ]
-    _local_groups[:] = [groups[node_rank]]
+    _made[:] = [(torch_dist.group.WORLD, groups[node_rank])]
 
 
 def get_local_group() -> ProcessGroup | None:
@@ -101,16 +102,18 @@ def get_local_group() -> ProcessGroup | None:
     """
     if not is_distributed():
         return None
-    if not _local_groups:
+    made = _made_local_group()
+    if made is None:
         raise NotReadyError("the local group is not made yet: call init_local_group(node_rank, num_gpus_per_node).")
-    return _local_groups[0]
+    return made
 
 
 def get_local_size() -> int:
     """Number of processes on this node: of the local group if made, else as the launcher says, else 1."""
     if not is_distributed():
         return 1
-    return get_world_size(_local_groups[0]) if _local_groups else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    made = _made_local_group()
+    return get_world_size(made) if made is not None else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def get_local_rank() -> int:
@@ -120,7 +123,12 @@ def get_local_rank() -> int:
     """
     if not is_distributed():
         return 0
-    if _local_groups:
-        return get_rank(_local_groups[0])
+    made = _made_local_group()
+    if made is not None:
+        return get_rank(made)
     per_node = max(torch.accelerator.device_count(), 1)
     return int(os.environ.get("LOCAL_RANK", get_rank() % per_node))
+
+
+def _made_local_group() -> ProcessGroup | None:
+    return _made[0][1] if _made and _made[0][0] is torch_dist.group.WORLD else None

@@ -32,7 +32,7 @@ class DumpResults(BaseMetric):
             raise ArgumentError(f"out_file_path must end in .pkl or .pickle, got {str(out_file_path)!r}.")
         self.out_file_path = out_file_path
 
-    def process(self, data_batch: Any, predictions: Sequence[dict[str, Any]]) -> None:  # type: ignore[override]
+    def process(self, data_batch: Any, predictions: Sequence[dict[str, Any]]) -> None:
         """Keep the predictions of one batch, moved to the CPU."""
         self.results.extend(_to_cpu(predictions))
 

@@ -33,7 +33,7 @@ class Evaluator:
     def __init__(self, metrics: dict[str, Any] | BaseMetric | Sequence[Any]) -> None:
         self._dataset_meta: dict[str, Any] | None = None
         self._watches: dict[int, MemoryWatch] = {}
-        given = metrics if type(metrics) in (list, tuple) else [metrics]
+        given: Any = metrics if type(metrics) in (list, tuple) else [metrics]
         self.metrics: list[Any] = [_as_metric(metric) for metric in given]
 
     @property
@@ -43,6 +43,7 @@ class Evaluator:
 
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict[str, Any]) -> None:
+        """Set by the loop before the first batch."""
         self._dataset_meta = dataset_meta
         for metric in self.metrics:
             metric.dataset_meta = dataset_meta

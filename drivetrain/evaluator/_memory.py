@@ -46,9 +46,9 @@ class MemoryWatch:
 
 def _advice(name: str, count: int, size: float, budget: float) -> str:
     return (
-        f"{name} keeps {count} results, about {size:.0f} MB of memory, and its budget is {budget:.0f} MB. A metric that "
-        f"streams keeps counts instead of results: use a torchmetrics object, or any object with update, compute and "
-        f"reset, in its place; or keep less in `process`. To allow more, set {name}.memory_budget_mb."
+        f"{name} keeps {count} results, about {size:.0f} MB of memory, and its budget is {budget:.0f} MB. A metric "
+        f"that streams keeps counts instead of results: use a torchmetrics object, or any object with update, compute "
+        f"and reset, in its place; or keep less in `process`. To allow more, set {name}.memory_budget_mb."
     )
 
 

@@ -56,6 +56,7 @@ class BaseMetric(metaclass=ABCMeta):
 
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict[str, Any]) -> None:
+        """Set by the loop before the first batch."""
         self._dataset_meta = dataset_meta
 
     @abstractmethod
@@ -111,7 +112,7 @@ class BaseMetric(metaclass=ABCMeta):
             raise failure
         if shared[1] is not None:
             raise MetricError(f"{type(self).__name__} failed on rank 0 with {shared[1]}")
-        return shared[0]  # type: ignore[no-any-return]
+        return shared[0]
 
     def _named(self, results: list[Any]) -> dict[str, Any]:
         metrics = checked_metrics(self.compute_metrics(results), self, "compute_metrics")

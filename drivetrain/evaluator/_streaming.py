@@ -84,6 +84,7 @@ class StreamingMetric:
 
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict[str, Any]) -> None:
+        """Set by the loop before the first batch."""
         self._dataset_meta = dataset_meta
         if hasattr(self.metric, "dataset_meta"):
             self.metric.dataset_meta = dataset_meta

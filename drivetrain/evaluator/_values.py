@@ -42,7 +42,7 @@ def checked_metrics(metrics: Any, metric: object, method: str) -> dict[str, Any]
         MetricError: it is something else.
     """
     if issubclass(type(metrics), dict):
-        return metrics  # type: ignore[no-any-return]
+        return metrics
     raise MetricError(
         f"{type(metric).__name__}.{method} returned {type(metrics).__name__} ({metrics!r}); it must return a dict "
         f"of values by name, such as dict(accuracy=0.9)."

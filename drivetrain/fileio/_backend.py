@@ -1,14 +1,14 @@
-"""What a storage can do, and which storage a path belongs to."""
+"""What a storage can do, and which paths are URLs."""
 
 from __future__ import annotations
 
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from drivetrain.errors import ArgumentTypeError
 
@@ -110,32 +110,3 @@ class StorageBackend(ABC):
             if recursive:
                 inside = self.join_path(folder, name)
                 yield from self._walk(inside, f"{path}/", list_dir, list_file, suffix, recursive)
-
-
-def backend_for(path: str | Path, backend_args: Mapping[str, Any] | None = None) -> StorageBackend:
-    """The storage that `path` belongs to.
-
-    Args:
-        path: a local path or a URL.
-        backend_args: options of the remote storage, handed to fsspec. Its key `backend` names the storage itself, for
-            paths that carry no scheme: 'local', or a scheme fsspec knows ('s3').
-
-    Raises:
-        ArgumentTypeError: options were given for the local disk, which has none.
-    """
-    from ._local import LOCAL
-    from ._remote import RemoteBackend
-
-    options = dict(backend_args or {})
-    named = options.pop("backend", None)
-    scheme = scheme_of(path)
-    if scheme is not None:
-        return RemoteBackend(options)
-    if named not in (None, "local", "disk"):
-        return RemoteBackend(options, protocol=named)
-    if options:
-        raise ArgumentTypeError(
-            f"{os.fspath(path)!r} is a local path, which takes no backend_args, got {options!r}. "
-            "A remote path begins with its scheme, such as 's3://'."
-        )
-    return LOCAL

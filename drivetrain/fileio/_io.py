@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ._backend import StorageBackend, Suffixes, backend_for, local_path, scheme_of
+from ._backend import StorageBackend, Suffixes, local_path, scheme_of
+from ._choice import backend_for
 from ._local import LOCAL
 from ._missing import missing_file
 

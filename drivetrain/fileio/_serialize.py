@@ -11,7 +11,8 @@ from typing import IO, Any, cast
 from drivetrain.errors import ArgumentError, ArgumentTypeError, did_you_mean
 
 from ._atomic import atomic_write
-from ._backend import backend_for, local_path, scheme_of
+from ._backend import local_path, scheme_of
+from ._choice import backend_for
 from ._handlers import FileHandler, file_handlers
 from ._local import LOCAL
 
@@ -55,8 +56,9 @@ def load(
             f"a pickle can run any code, and {os.fspath(file)!r} comes from remote storage. "
             "If you trust its author, load it with trusted=True."
         )
-    with backend.open_to_read(file) as stream:
-        return handler.load_from_fileobj(_text(stream) if handler.str_like else stream, **kwargs)
+    raw = backend.open_to_read(file)
+    with io.TextIOWrapper(raw, encoding="utf-8") if handler.str_like else raw as stream:
+        return handler.load_from_fileobj(stream, **kwargs)
 
 
 def dump(
@@ -145,7 +147,3 @@ def _ending(path: str | Path) -> str:
     if scheme_of(text):
         text = text.split("?", 1)[0]
     return PurePosixPath(text).suffix.lstrip(".").lower()
-
-
-def _text(stream: IO[bytes]) -> IO[str]:
-    return io.TextIOWrapper(stream, encoding="utf-8")

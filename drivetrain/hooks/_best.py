@@ -17,7 +17,7 @@ LESS_KEYS = ["loss"]
 RULES: dict[str, Callable[[Any, Any], bool]] = {"greater": operator.gt, "less": operator.lt}
 
 
-def parse_names(argument: str, given: str | Sequence[str] | None) -> list[str]:
+def parse_names(argument: str, given: Any) -> list[str]:
     """The names in an argument that takes a string, several, or None.
 
     Raises:
@@ -26,7 +26,7 @@ def parse_names(argument: str, given: str | Sequence[str] | None) -> list[str]:
     """
     if given is None:
         return []
-    names = [given] if type(given) is str else list(given) if type(given) in (list, tuple) else [given]
+    names: list[Any] = [given] if type(given) is str else list(given) if type(given) in (list, tuple) else [given]
     if not all(type(name) is str for name in names):
         raise ArgumentTypeError(f"{argument} takes a string, a list of strings or None, got {given!r}.")
     if len(set(names)) != len(names):
@@ -46,17 +46,19 @@ def parse_indicators(save_best: str | Sequence[str] | None) -> list[str]:
     return names
 
 
-def parse_rules(rule: str | Sequence[str | None] | None, indicators: Sequence[str]) -> list[str | None]:
+def parse_rules(rule: Any, indicators: Sequence[str]) -> list[str | None]:
     """One rule per metric; None is to be inferred from the metric's name.
 
     Raises:
         NotFoundError: a rule is neither 'greater' nor 'less'.
         ArgumentError: there are neither one rule nor as many as metrics.
     """
-    given = list(rule) if type(rule) in (list, tuple) else [rule]
+    given: list[Any] = list(rule) if type(rule) in (list, tuple) else [rule]
     for each in given:
         if each is not None and each not in RULES:
-            raise NotFoundError(f"rule must be 'greater', 'less' or None, got {each!r}.{did_you_mean(str(each), RULES)}")
+            raise NotFoundError(
+                f"rule must be 'greater', 'less' or None, got {each!r}.{did_you_mean(str(each), RULES)}"
+            )
     if len(given) not in (1, len(indicators)):
         raise ArgumentError(
             f"rule has {len(given)} entries for {len(indicators)} of save_best: give one for all, or one for each."
@@ -97,9 +99,9 @@ def score_of(metrics: Mapping[str, Any], key: str) -> float | int:
         raise NotFoundError(
             f"save_best={key!r}: the evaluation gave {', '.join(map(repr, metrics))}.{did_you_mean(key, metrics)}"
         )
-    value = metrics[key]
+    value: Any = metrics[key]
     if getattr(value, "ndim", 1) == 0 or getattr(value, "shape", None) == (1,):
         value = value.item()
-    if not isinstance(value, numbers.Real):
+    if not issubclass(type(value), numbers.Real):
         raise MetricError(f"save_best={key!r} needs a single number, got {value!r} of type {type(value).__name__}.")
     return value if type(value) is int else float(value)

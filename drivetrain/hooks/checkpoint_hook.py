@@ -261,7 +261,7 @@ class CheckpointHook(Hook):
         return self.is_better_than[key](score, runner.message_hub.get_info(self._best_name("best_score", key), start))
 
     def _remove_previous(self, runner: RunnerLike, previous: str | None, name: str) -> None:
-        """Delete the former best. Only in our own folder: a copied work_dir names files of the run it was copied from."""
+        """Delete the former best, only in our own folder: a copied run's hub names files of its original."""
         former = os.path.basename(previous or "")
         if former and former != name:
             remove_files(self.out_dir, [former], self._storage)
@@ -287,7 +287,9 @@ class CheckpointHook(Hook):
             for rule, key in zip(_best.parse_rules(rules, self.key_indicators), self.key_indicators, strict=True)
         ]
         self.is_better_than: dict[str, Callable[[Any, Any], bool]] = {
-            key: self.rule_map[rule] for rule, key in zip(self.rules, self.key_indicators, strict=True) if rule is not None
+            key: self.rule_map[rule]
+            for rule, key in zip(self.rules, self.key_indicators, strict=True)
+            if rule is not None
         }
 
     def _publish_model(self, runner: RunnerLike, ckpt_path: str) -> None:

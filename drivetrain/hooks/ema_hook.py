@@ -48,7 +48,8 @@ class EMAHook(Hook):
     ) -> None:
         if begin_iter < 0 or begin_epoch < 0:
             raise ArgumentError(
-                f"begin_iter and begin_epoch must be at least 0, got begin_iter={begin_iter}, begin_epoch={begin_epoch}."
+                "begin_iter and begin_epoch must be at least 0, "
+                f"got begin_iter={begin_iter}, begin_epoch={begin_epoch}."
             )
         if begin_iter and begin_epoch:
             raise ArgumentError(f"set begin_iter or begin_epoch, not both: got {begin_iter} and {begin_epoch}.")
@@ -77,7 +78,9 @@ class EMAHook(Hook):
             else (self.begin_iter, runner.max_iters, "iter")
         )
         if begin > end:
-            raise ArgumentError(f"begin_{unit}={begin} is after the last {unit} of training, {end}: nothing is averaged.")
+            raise ArgumentError(
+                f"begin_{unit}={begin} is after the last {unit} of training, {end}: nothing is averaged."
+            )
         if not self._has_average():
             self._copy_source()
 

@@ -173,18 +173,18 @@ class Hook:
         """All three `after_*_iter` points at once."""
 
     def every_n_epochs(self, runner: RunnerLike, n: int, start: int = 0) -> bool:
-        """Whether the epoch just made is the n-th, 2n-th ... after `start`; False for n <= 0."""
+        """Whether the epoch just made is number `start`, or the n-th, 2n-th ... after it; False for n <= 0."""
         since = runner.epoch + 1 - start
-        return n > 0 and since > 0 and since % n == 0
+        return n > 0 and since >= 0 and since % n == 0
 
     def every_n_inner_iters(self, batch_idx: int, n: int) -> bool:
         """Whether `batch_idx` (from 0) is the n-th, 2n-th ... batch of the epoch; False for n <= 0."""
         return n > 0 and (batch_idx + 1) % n == 0
 
     def every_n_train_iters(self, runner: RunnerLike, n: int, start: int = 0) -> bool:
-        """Whether the training step just made is the n-th, 2n-th ... after `start`; False for n <= 0."""
+        """Whether the step just made is number `start`, or the n-th, 2n-th ... after it; False for n <= 0."""
         since = runner.iter + 1 - start
-        return n > 0 and since > 0 and since % n == 0
+        return n > 0 and since >= 0 and since % n == 0
 
     def end_of_epoch(self, dataloader: Any, batch_idx: int) -> bool:
         """Whether `batch_idx` (from 0) is the last batch of `dataloader`."""

@@ -18,8 +18,8 @@ _TIME = {mode: f"{mode}/time" for mode in ("train", "val", "test")}
 class IterTimerHook(Hook):
     """Writes `<mode>/data_time` (waiting for the batch) and `<mode>/time` (the whole step), and the info `eta`.
 
-    Times are seconds on the host: a device that works asynchronously is not waited for, so over a window they are right and
-    a single step's may not be. It also marks in the message hub where each epoch begins.
+    Times are seconds on the host: a device that works asynchronously is not waited for, so over a window they are right
+    and a single step's may not be. It also marks in the message hub where each epoch begins.
 
     Attributes:
         t: when the last step ended.
@@ -52,7 +52,9 @@ class IterTimerHook(Hook):
         """Forget the time of a validation or test."""
         self.time_sec_test_val = 0.0
 
-    def _before_iter(self, runner: RunnerLike, batch_idx: int, data_batch: DATA_BATCH = None, mode: str = "train") -> None:
+    def _before_iter(
+        self, runner: RunnerLike, batch_idx: int, data_batch: DATA_BATCH = None, mode: str = "train"
+    ) -> None:
         """The batch is there."""
         runner.message_hub.update_scalar(_DATA_TIME[mode], time.time() - self.t)
 

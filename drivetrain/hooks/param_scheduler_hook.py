@@ -46,8 +46,8 @@ class ParamSchedulerHook(Hook):
 
     def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
         """Step what waits for a validation result."""
-        if metrics is None or runner.param_schedulers is None:
+        if metrics is None or not runner.schedulers_built:
             return
         for scheduler in _flat(runner.param_schedulers):
-            if scheduler.by_epoch and getattr(scheduler, "need_val_args", False):
+            if getattr(scheduler, "need_val_args", False) and scheduler.by_epoch:
                 scheduler.step(metrics)

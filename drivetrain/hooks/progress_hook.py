@@ -33,8 +33,8 @@ def progress_is_useful() -> bool:
 class ProgressHook(Hook):
     """Shows how far training, validation and test are, with the loss of the last log point and the time that remains.
 
-    It reads no device value and redraws at most once in `refresh_seconds`, so it costs a look at the clock per step. Log
-    lines and what the program prints appear above the bar.
+    It reads no device value and redraws at most once in `refresh_seconds`, so it costs a look at the clock per step.
+    Log lines and what the program prints appear above the bar.
 
     Args:
         refresh_seconds: least time between two redraws, in seconds.
@@ -107,7 +107,12 @@ class ProgressHook(Hook):
         from rich.text import Text
 
         console = self._console or Console(file=sys.stdout)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
         atexit.register(self.close)
         self._open.enter_context(progress)

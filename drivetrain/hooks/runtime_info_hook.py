@@ -18,8 +18,8 @@ from .hook import DATA_BATCH, Hook
 class RuntimeInfoHook(Hook):
     """Writes what other parts read from the message hub.
 
-    Infos: cfg, seed, experiment_name, drivetrain_version, loop_stage, epoch, iter, max_epochs, max_iters, dataset_meta, and
-    metrics that are not numbers. Scalars: `train/<learning rate>`, `train/<log variable>`, `val/<metric>`,
+    Infos: cfg, seed, experiment_name, drivetrain_version, loop_stage, epoch, iter, max_epochs, max_iters, dataset_meta,
+    and metrics that are not numbers. Scalars: `train/<learning rate>`, `train/<log variable>`, `val/<metric>`,
     `test/<metric>`. Log variables stay on their device.
 
     Attributes:
@@ -33,7 +33,7 @@ class RuntimeInfoHook(Hook):
         """Write what holds for the whole run."""
         runner.message_hub.update_info_dict(
             {
-                "cfg": getattr(runner, "cfg_text", None) or runner.cfg.pretty_text,
+                "cfg": runner.cfg_text,
                 "seed": runner.seed,
                 "experiment_name": runner.experiment_name,
                 "drivetrain_version": __version__,

@@ -56,7 +56,7 @@ class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
         self._coloured = coloured
         self._follows_stdout = True
 
-    def setStream(self, stream: Any) -> Any:  # noqa: N802
+    def setStream(self, stream: Any) -> Any:
         """Write to `stream` from now on, whatever standard output is."""
         self._follows_stdout = False
         return super().setStream(stream)

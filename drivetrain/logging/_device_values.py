@@ -19,7 +19,7 @@ Entry = tuple[Any, int, int]
 
 
 def own_copy(value: Any) -> Any:
-    """A detached copy, without dimensions, of a tensor of one element: the original may be overwritten by the next step."""
+    """A detached copy, without dimensions, of a tensor of one element: the next step may overwrite the original."""
     value = value.detach().clone() if value.requires_grad else value.clone()
     return value.reshape(()) if value.dim() else value
 
@@ -42,16 +42,17 @@ def to_host(tensors: Sequence[Any]) -> list[Any]:
     """The numbers of `tensors` (a number each, or a list of one for a tensor of shape (n,)), by one copy per kind."""
     kinds: dict[Any, list[int]] = defaultdict(list)
     for index, tensor in enumerate(tensors):
-        kinds[tensor.device, tensor.dtype, tensor.dim()].append(index)
+        kinds[tensor.dtype, tensor.device].append(index)
     found: list[Any] = [None] * len(tensors)
-    for device, dtype in dict.fromkeys(kind[:2] for kind in kinds):
-        scalars, vectors = kinds.get((device, dtype, 0), []), kinds.get((device, dtype, 1), [])
+    for members in kinds.values():
+        scalars = [index for index in members if not tensors[index].dim()]
+        vectors = [index for index in members if tensors[index].dim()]
         numbers = _copy([tensors[index] for index in scalars], [tensors[index] for index in vectors])
         begin = len(scalars)
-        for index, number in zip(scalars, numbers):
+        for index, number in zip(scalars, numbers, strict=False):
             found[index] = number
         for index in vectors:
-            end = begin + len(tensors[index])
+            end = begin + tensors[index].numel()
             found[index], begin = numbers[begin:end], end
     return found
 
@@ -69,9 +70,9 @@ def _torch() -> Any:
 
 
 class DeviceFold:
-    """What is left of device values that nobody has read for long: their statistics and the newest of them, on the device.
+    """What is left of device values that nobody has read for long: their statistics and the newest of them.
 
-    Its size is fixed, so a run that never reads its log keeps a flat memory, and nothing is copied to the host.
+    It stays on the device. Its size is fixed, so a run that never reads its log keeps a flat memory, and nothing is copied to the host.
     """
 
     __slots__ = ("_epoch", "_run", "tail", "tail_counts")
@@ -92,7 +93,7 @@ class DeviceFold:
         self._epoch = _DeviceRunning()
 
     def add(self, entries: Sequence[Entry], before_epoch: int, capacity: int) -> None:
-        """Fold `entries` in; the first `before_epoch` are of an earlier epoch, the newest `capacity` are kept as they are."""
+        """Fold `entries` in; the first `before_epoch` are of an earlier epoch, the newest `capacity` are kept whole."""
         values = _one_vector(entries)
         counts = [entry[1] for entry in entries]
         self._run.add(values, counts)
@@ -123,6 +124,7 @@ class _DeviceRunning:
         self.state: Any = None
 
     def add(self, values: Any, counts: Sequence[int]) -> None:
+        """Take in `values`, shape (n,)."""
         torch = _torch()
         state = torch.stack([values.sum(), values.min(), values.max()])
         if self.state is not None:
@@ -134,6 +136,7 @@ class _DeviceRunning:
         self.weight += sum(counts)
 
     def on_host(self, numbers: Sequence[float]) -> Running:
+        """The statistics, from the host copy of `state`."""
         return Running(self.entries, self.weight, *numbers)
 
 
@@ -144,7 +147,8 @@ def _one_vector(entries: Sequence[Entry]) -> Any:
     wide = torch.float32 if like.device.type == "mps" else torch.float64
     rows = {row for _, _, row in entries}
     alike = len(rows) == 1 and all(
-        value.dtype is like.dtype and value.device == like.device and value.shape == like.shape for value, _, _ in entries
+        value.dtype is like.dtype and value.device == like.device and value.shape == like.shape
+        for value, _, _ in entries
     )
     if not alike:
         return torch.stack([_wide_scalar(entry, like.device, wide) for entry in entries])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -13,15 +12,14 @@ import numpy as np
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError, DuplicateError, NotFoundError, did_you_mean
 
-from ._device_values import HOST, SCALAR, DeviceFold, Entry, to_host
+from ._device_values import HOST, DeviceFold, Entry
 from ._logger import print_log
 from ._running import Running
+from ._settle import lock, settle, take
 from ._tail import Array, Tail
 
 PENDING_LIMIT = 512
 """Entries a series holds back before it folds them together."""
-
-_lock = threading.RLock()
 
 
 class HistoryBuffer:
@@ -49,8 +47,8 @@ class HistoryBuffer:
 
     def __init__(
         self,
-        log_history: Sequence[float] = [],  # noqa: B006  (the contract's default; never changed)
-        count_history: Sequence[int] = [],  # noqa: B006
+        log_history: Sequence[float] = [],
+        count_history: Sequence[int] = [],
         max_length: int = 1000000,
     ) -> None:
         if len(log_history) != len(count_history):
@@ -69,8 +67,8 @@ class HistoryBuffer:
         values, counts = values[-max_length:], counts[-max_length:]
         self.max_length = max_length
         self._tail = Tail(capacity, values[-capacity:], counts[-capacity:])
-        self._run = Running.of(values, counts)
-        self._epoch = Running.of(values, counts)
+        self._run = Running.of(values.tolist(), counts.tolist())
+        self._epoch = Running.from_state(self._run.state())
         self._epoch_begin = 0
         self._epoch_key = -1
         self._pending: list[Entry] = []
@@ -100,7 +98,7 @@ class HistoryBuffer:
                 "update needs a number and a count that is a number, "
                 f"got {log_val!r} of type {type(log_val).__name__} and {count!r} of type {type(count).__name__}."
             )
-        self._append((log_val, count, HOST))  # type: ignore[arg-type]
+        self._append((log_val, count, HOST))
 
     @property
     def data(self) -> tuple[Array, Array]:
@@ -196,7 +194,7 @@ class HistoryBuffer:
         """Start the window 'epoch' anew; not when `key` is that of the running epoch, as after a resume inside it."""
         if key is not None and key == self._epoch_key:
             return
-        with _lock:
+        with lock:
             self._epoch_key = -1 if key is None else key
             self._epoch_begin = self._entries()
             self._epoch = Running()
@@ -284,8 +282,9 @@ class HistoryBuffer:
 
     def _keep_more(self, size: int) -> None:
         print_log(
-            f"a window of {size} entries was asked for, but a message hub keeps the newest {self._tail.capacity}: older "
-            f"ones are gone. From now on {size} are kept; call `message_hub.retain({size})` at the start to have them all.",
+            f"a window of {size} entries was asked for, but a message hub keeps the newest {self._tail.capacity}: "
+            f"older ones are gone. From now on {size} are kept; call `message_hub.retain({size})` at the start to "
+            "have them all.",
             "current",
             logging.WARNING,
         )
@@ -298,13 +297,13 @@ class HistoryBuffer:
 
     def _fold_pending(self) -> None:
         """Bring the entries held back together: numbers go to their place, device values are folded on the device."""
-        with _lock:
+        with lock:
             if self._fold is None and all(row == HOST for _, _, row in self._pending):
                 settle([self])
                 return
             self._fold = self._fold or DeviceFold()
             before_epoch = max(self._epoch_begin - self._run.entries - self._fold.entries, 0)
-            self._fold.add(_take(self._pending), before_epoch, self._tail.capacity)
+            self._fold.add(take(self._pending), before_epoch, self._tail.capacity)
 
     def _settle(self) -> None:
         """Put everything held back in its place, together with the other series of the hub."""
@@ -313,12 +312,12 @@ class HistoryBuffer:
         if self._pending or self._fold:
             settle([self])
 
-    def _absorb(self, values: Array, counts: Array) -> None:
+    def _absorb(self, values: Sequence[Any], counts: Sequence[int]) -> None:
         batch = Running.of(values, counts)
         before_epoch = max(self._epoch_begin - self._run.entries, 0)
         self._run.merge(batch)
         self._epoch.merge(Running.of(values[before_epoch:], counts[before_epoch:]) if before_epoch else batch)
-        self._tail.extend(values, counts)
+        self._tail.extend(_array(values), np.array(counts))
 
     def _absorb_fold(self, fold: DeviceFold, numbers: Sequence[Sequence[float]]) -> None:
         run, epoch = fold.on_host(numbers)
@@ -329,44 +328,7 @@ class HistoryBuffer:
         self._tail.extend(np.array(numbers[0]), np.array(fold.tail_counts))
 
 
-def settle(buffers: Iterable[HistoryBuffer]) -> bool:
-    """Put everything that `buffers` hold back in its place, with one copy per device and dtype.
-
-    Returns:
-        Whether anything was copied from a tensor.
-    """
-    with _lock:
-        waiting = [buffer for buffer in buffers if buffer._pending or buffer._fold]
-        folds = [(buffer, buffer._fold) for buffer in waiting if buffer._fold is not None]
-        taken = [(buffer, _take(buffer._pending)) for buffer in waiting]
-        tensors = {id(tensor): tensor for _, fold in folds for tensor in fold.tensors()}
-        tensors |= {id(value): value for _, entries in taken for value, _, row in entries if row != HOST}
-        numbers = dict(zip(tensors, to_host(list(tensors.values())))) if tensors else {}
-        for buffer, fold in folds:
-            buffer._fold = None
-            buffer._absorb_fold(fold, [numbers[id(tensor)] for tensor in fold.tensors()])
-        for buffer, entries in taken:
-            if entries:
-                values = [_number(entry, numbers) for entry in entries]
-                buffer._absorb(_array(values), np.array([entry[1] for entry in entries]))
-        return bool(tensors)
-
-
-def _take(pending: list[Entry]) -> list[Entry]:
-    """Empty `pending`; an entry that another thread appends meanwhile stays in it."""
-    taken = pending[:]
-    del pending[: len(taken)]
-    return taken
-
-
-def _number(entry: Entry, numbers: Mapping[int, Any]) -> Any:
-    value, _, row = entry
-    if row == HOST:
-        return value
-    return numbers[id(value)] if row == SCALAR else numbers[id(value)][row]
-
-
-def _array(values: list[Any]) -> Array:
+def _array(values: Sequence[Any]) -> Array:
     array = np.array(values)
     return array if array.dtype.kind in "biuf" else array.astype(np.float64)
 

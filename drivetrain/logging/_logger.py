@@ -33,7 +33,8 @@ def parse_level(level: int | str) -> int:
     if type(level) is str:
         if level.upper() not in _LEVELS:
             raise ArgumentError(
-                f"{level!r} is no log level: use one of {', '.join(_LEVELS)}, or a number.{did_you_mean(level, _LEVELS)}"
+                f"{level!r} is no log level: use one of {', '.join(_LEVELS)}, or a number."
+                f"{did_you_mean(level, _LEVELS)}"
             )
         return int(_LEVELS[level.upper()])
     if type(level) is not int:
@@ -42,7 +43,7 @@ def parse_level(level: int | str) -> int:
 
 
 class MMFormatter(logging.Formatter):
-    """Lines of the form `<date> - <logger> - <LEVEL> - <message>`; errors add path, function and line before the message.
+    """Lines of the form `<date> - <logger> - <LEVEL> - <message>`; errors say where they come from as well.
 
     Args:
         color: underline and colour the level.
@@ -55,7 +56,7 @@ class MMFormatter(logging.Formatter):
         self._color = color
         self._blink = blink
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """The line of `record`, without its traceback."""
         origin = (
             f"{record.pathname} - {record.funcName} - {record.lineno} - " if record.levelno >= logging.ERROR else ""
@@ -148,7 +149,7 @@ class MMLogger(logging.Logger, ManagerMixin):
         current = cls._current_or_none()
         return cls.get_instance("mmengine") if current is None else current
 
-    def setLevel(self, level: int | str) -> None:  # noqa: N802
+    def setLevel(self, level: int | str) -> None:
         """Drop records below `level` from now on, on console and in file; other processes' consoles keep to errors."""
         number = parse_level(level)
         super().setLevel(number)
@@ -156,7 +157,7 @@ class MMLogger(logging.Logger, ManagerMixin):
             quiet = self._rank != 0 and type(handler) is ConsoleHandler
             handler.setLevel(max(number, logging.ERROR) if quiet else number)
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802
+    def isEnabledFor(self, level: int) -> bool:
         """Whether a record of `level` would be looked at.
 
         The base class remembers the answer and forgets it only for loggers of the tree, which this is not one of.
@@ -246,5 +247,3 @@ def _no_such_logger(name: str) -> ArgumentError:
         f"no MMLogger is called {name!r}: create it with MMLogger.get_instance({name!r})."
         f"{did_you_mean(name, [*known, 'current', 'silent'])}"
     )
-
-

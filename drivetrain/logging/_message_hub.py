@@ -8,14 +8,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotFoundError, did_you_mean
 from drivetrain.utils import ManagerMixin
 
 from ._device_values import HOST, SCALAR, own_copy, packed_copy
-from ._history_buffer import HistoryBuffer, settle
+from ._history_buffer import HistoryBuffer
 from ._logger import print_log
+from ._settle import settle
+from ._values import HOST_TYPES, host_number, is_tensor, not_one_element
 
 _DEFAULT_WINDOW = 100
 
@@ -101,7 +101,7 @@ class MessageHub(ManagerMixin):
 
         Args:
             prefix: beginning of names.
-            key: number of the epoch. An epoch that is begun with the key it already has goes on: that is a resume inside it.
+            key: number of the epoch. Begun with the key it already has, an epoch goes on: that is a resume inside it.
         """
         self._epochs[prefix] = key
         for name, buffer in self._log_scalars.items():
@@ -127,9 +127,11 @@ class MessageHub(ManagerMixin):
             ArgumentError: more than one element, or `resumed` differs from before.
         """
         if type(count) is not int:
-            raise ArgumentTypeError(f"the count of {key!r} must be an int, got {count!r} of type {type(count).__name__}.")
+            raise ArgumentTypeError(
+                f"the count of {key!r} must be an int, got {count!r} of type {type(count).__name__}."
+            )
         value = self._get_valid_value(value, key)
-        row = HOST if type(value) in _HOST_TYPES else SCALAR
+        row = HOST if type(value) in HOST_TYPES else SCALAR
         self._series(key, resumed)._append((value, count, row))
 
     def update_scalars(self, log_dict: dict[str, Any], resumed: bool = True) -> None:
@@ -161,19 +163,19 @@ class MessageHub(ManagerMixin):
             ArgumentTypeError: a value is not a number.
             ArgumentError: a value has more than one element.
         """
-        tensors = [value for value in values.values() if _is_tensor(value)]
-        packed = packed_copy(tensors) if len(tensors) > 1 else None
+        tensors = {key: value for key, value in values.items() if is_tensor(value)}
+        packed = packed_copy(list(tensors.values())) if len(tensors) > 1 else None
         if packed is None:
             for key, value in values.items():
                 self.update_scalar(key, value)
             return
         row = 0
         for key, value in values.items():
-            if not _is_tensor(value):
+            if key in tensors:
+                self._series(key, True)._append((packed, 1, row))
+                row += 1
+            else:
                 self.update_scalar(key, value)
-                continue
-            self._series(key, True)._append((packed, 1, row))
-            row += 1
 
     def update_info(self, key: str, value: Any, resumed: bool = True) -> None:
         """Set the info `key`.
@@ -223,7 +225,7 @@ class MessageHub(ManagerMixin):
         return self._runtime_info.get(key, default)
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the scalars and infos that a checkpoint is to hold: `log_scalars`, `runtime_info`, `resumed_keys`."""
+        """Copies of what a checkpoint is to hold: `log_scalars`, `runtime_info` and `resumed_keys`."""
         self.flush()
         kept = [key for key, resumed in self._resumed_keys.items() if resumed]
         scalars = OrderedDict((key, copy.deepcopy(self._log_scalars[key])) for key in kept if key in self._log_scalars)
@@ -296,48 +298,17 @@ class MessageHub(ManagerMixin):
 
     def _get_valid_value(self, value: Any, key: str = "a scalar") -> Any:
         """`value` as a Python number, or for a tensor an own copy without dimensions, on its device."""
-        if type(value) in _HOST_TYPES:
+        if type(value) in HOST_TYPES:
             return value
-        if _is_tensor(value):
+        if is_tensor(value):
             if value.numel() != 1:
-                raise _not_one_element(key, value.shape)
+                raise not_one_element(key, value.shape)
             return own_copy(value)
-        return _host_number(key, value)
-
-
-_HOST_TYPES: dict[type, None] = dict.fromkeys((int, float, bool))
-_is_a_tensor: dict[type, bool] = {}
-
-
-def _is_tensor(value: Any) -> bool:
-    """Whether `value` is a torch tensor, told without importing torch; remembered by type."""
-    kind = type(value)
-    known = _is_a_tensor.get(kind)
-    if known is None:
-        known = _is_a_tensor[kind] = hasattr(kind, "requires_grad") and hasattr(kind, "detach")
-    return known
+        return host_number(key, value)
 
 
 def _is_history(value: Any) -> bool:
     return isinstance(value, HistoryBuffer)
-
-
-def _host_number(key: str, value: Any) -> Any:
-    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, int, float)) else None
-    if array is None or array.dtype.kind not in "biuf":
-        raise ArgumentTypeError(
-            f"{key!r} must be a number, or an array or tensor of one element, got {value!r} of type {type(value).__name__}. "
-            "Use update_info for anything else."
-        )
-    if array.size != 1:
-        raise _not_one_element(key, array.shape)
-    return array.item()
-
-
-def _not_one_element(key: str, shape: Any) -> ArgumentError:
-    return ArgumentError(
-        f"{key!r} must have one element, got shape {tuple(shape)}: reduce it first, or use update_info to keep it whole."
-    )
 
 
 def _checked_dict(value: Any, name: str) -> Mapping[str, Any]:
@@ -376,5 +347,3 @@ def _copied(key: str, value: Any) -> Any:
 
 def _warn(text: str) -> None:
     print_log(text, "current", logging.WARNING)
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -38,11 +38,14 @@ class Running:
         self.high = float(high)
 
     @classmethod
-    def of(cls, values: Array, counts: Array) -> Running:
-        """The statistics of `values` with `counts`, both of shape (n,)."""
+    def of(cls, values: Sequence[float] | Array, counts: Sequence[int] | Array) -> Running:
+        """The statistics of `values` with `counts`, both of length n."""
         if not len(values):
             return cls()
-        return cls(len(values), counts.sum(), values.sum(), values.min(), values.max())
+        total = sum(values)
+        if total != total:  # a NaN, before which min and max would depend on the order
+            return cls(len(values), sum(counts), total, np.min(values), np.max(values))
+        return cls(len(values), sum(counts), total, min(values), max(values))
 
     def merge(self, other: Running) -> None:
         """Take in everything that `other` has seen."""

@@ -58,11 +58,10 @@ def write_notes(top: nn.Module, notes: dict[nn.Parameter, dict[str, Any]]) -> No
     """Write one paragraph a parameter to the log files of the current logger; without a log file nothing is written."""
     if process_rank() != 0:
         return
-    lines = [
-        f"\n{name} - {'lazy' if nn.parameter.is_lazy(param) else param.shape}: \n{notes[param]['init_info']} \n"
-        for name, param in top.named_parameters()
-    ]
-    text = "Name of parameter - Initialization information\n" + "".join(lines)
+    text = "Name of parameter - Initialization information\n"
+    for name, param in top.named_parameters():
+        shape = "lazy" if nn.parameter.is_lazy(param) else param.shape
+        text += f"\n{name} - {shape}: \n{notes[param].get('init_info', 'Added by an `init_weights`')} \n"
     for handler in MMLogger.get_current_instance().handlers:
         # Straight to the stream: hundreds of lines that nobody wants on the console, and none with a log prefix.
         if hasattr(handler, "baseFilename"):

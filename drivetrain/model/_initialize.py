@@ -35,7 +35,6 @@ def initialize(module: nn.Module, init_cfg: dict[str, Any] | list[dict[str, Any]
         _warn_without_target(module, outer, override)
         _apply(module, outer, whole=False)
         if override is not None:
-            outer.pop("layer", None)
             for child_cfg in _as_list(override, "override"):
                 _override(module, child_cfg, outer)
 

@@ -30,12 +30,12 @@ class LogProcessor:
     newest value. `custom_cfg` changes that number by number, or adds numbers under new names::
 
         LogProcessor(custom_cfg=[
-            dict(data_src='loss', method_name='max', window_size=50),                                # in place of the mean
-            dict(data_src='loss', log_name='loss_epoch', method_name='mean', window_size='epoch'),   # as well
+            dict(data_src='acc', method_name='max', window_size=50),                                # in its place
+            dict(data_src='loss', log_name='loss_epoch', method_name='mean', window_size='epoch'),  # as well
         ])
 
-    The windows 'epoch' and 'global' cost the same however long they are. A registered statistic, which needs the entries
-    themselves, sees in them those that the hub still keeps.
+    The windows 'epoch' and 'global' cost the same however long they are. A registered statistic, which needs the
+    entries themselves, sees those that the hub still keeps.
 
     Args:
         window_size: entries to smooth over.
@@ -202,7 +202,9 @@ class LogProcessor:
             if key.startswith(prefix)
         )
 
-    def _with_hierarchy(self, custom: list[dict[str, Any]], runner: Any, mode: str, tag: dict[str, Any]) -> dict[str, Any]:
+    def _with_hierarchy(
+        self, custom: list[dict[str, Any]], runner: Any, mode: str, tag: dict[str, Any]
+    ) -> dict[str, Any]:
         scalars = self._collect_scalars(custom, runner, mode, True)
         place = {key: tag[key] for key in ("epoch", "iter", "memory") if key in tag}
         return OrderedDict([*scalars.items(), *place.items()])
@@ -290,7 +292,9 @@ def _is_training(runner: Any) -> bool:
 
 def _checked_mode(mode: str, modes: tuple[str, ...]) -> str:
     if mode not in modes:
-        raise ArgumentError(f"the mode must be {' or '.join(map(repr, modes))}, got {mode!r}.{did_you_mean(mode, modes)}")
+        raise ArgumentError(
+            f"the mode must be {' or '.join(map(repr, modes))}, got {mode!r}.{did_you_mean(mode, modes)}"
+        )
     return mode
 
 
@@ -321,7 +325,9 @@ def _check_entry(entry: Any, where: str, by_epoch: bool) -> None:
 def _check_entry_window(entry: Mapping[str, Any], where: str, by_epoch: bool, takes_window: bool) -> None:
     size = entry["window_size"]
     if not takes_window:
-        raise ArgumentError(f"{where}: the statistic {entry['method_name']!r} takes no window; leave `window_size` out.")
+        raise ArgumentError(
+            f"{where}: the statistic {entry['method_name']!r} takes no window; leave `window_size` out."
+        )
     if size == "epoch" and not by_epoch:
         raise ArgumentError(f"{where}: there are no epochs with by_epoch=False; use an int or 'global' as window_size.")
     if type(size) is str and size not in _WINDOWS:

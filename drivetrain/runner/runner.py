@@ -341,7 +341,7 @@ class Runner:
         self._timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(now[0]))
 
     def set_randomness(
-        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False, streams: str = "sample"
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False, *, streams: str = "sample"
     ) -> None:
         """Seed everything; see the argument `randomness`."""
         given = {"seed": seed, "diff_rank_seed": diff_rank_seed, "deterministic": deterministic, "streams": streams}
@@ -525,6 +525,7 @@ class Runner:
             resume_param_scheduler: restore the schedules' states too.
             map_location: where tensors are read to; by default the CPU, from where each goes to its place.
         """
+        self._resume = True
         checkpointing.resume_run(self, filename, resume_optimizer, resume_param_scheduler, map_location)
 
     def load_checkpoint(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import reprlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +10,14 @@ import numpy
 import torch
 from torch import Tensor
 
-from drivetrain.errors import ArgumentError, ArgumentTypeError, FieldError, NotFoundError, did_you_mean
+from drivetrain.errors import ArgumentTypeError, NotFoundError, did_you_mean
 
+from ._fields import RESERVED, check_dict, clash, copy_meta, field_type_error, names_of, reserved, same
 from ._text import describe
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_RESERVED = frozenset({"_metainfo_fields", "_data_fields"})
-_ATOMS = frozenset({int, float, bool, str, bytes, type(None)})
-_NOTHING = object()
 _set = object.__setattr__
 
 
@@ -63,7 +61,7 @@ class BaseDataElement:
             ArgumentTypeError: `metainfo` is no dict.
             FieldError: a name is already a data field.
         """
-        _check_dict(metainfo, "metainfo")
+        check_dict(metainfo, "metainfo")
         for name, value in metainfo.items():
             self.set_field(copy_meta(value), name, field_type="metainfo")
 
@@ -74,7 +72,7 @@ class BaseDataElement:
             ArgumentTypeError: `data` is no dict.
             FieldError: a name is already a meta information field.
         """
-        _check_dict(data, "data")
+        check_dict(data, "data")
         for name, value in data.items():
             setattr(self, name, value)
 
@@ -103,7 +101,7 @@ class BaseDataElement:
 
     def clone(self) -> Self:
         """A new element with copied meta information and the same data values (they are not copied)."""
-        return self._map(_same)
+        return self._map(same)
 
     def keys(self) -> list[str]:
         """Names of the data fields, in the order they were set."""
@@ -155,13 +153,10 @@ class BaseDataElement:
         Raises:
             FieldError: the name is reserved, or is a meta information field.
         """
-        if name in _RESERVED:
-            raise _reserved(name)
+        if name in RESERVED:
+            raise reserved(name)
         if name in self._metainfo_fields:
-            raise FieldError(
-                f"{name!r} is already a metainfo field of this {type(self).__name__} and cannot also be data. "
-                f"Change it with set_metainfo(dict({name}=...)), or delete it first."
-            )
+            raise clash(name, type(self).__name__, "data", "metainfo")
         _set(self, name, value)
         self._data_fields.add(name)
 
@@ -172,8 +167,8 @@ class BaseDataElement:
             FieldError: the name is reserved.
             AttributeError: there is no such field.
         """
-        if item in _RESERVED:
-            raise _reserved(item)
+        if item in RESERVED:
+            raise reserved(item)
         object.__delattr__(self, item)
         self._metainfo_fields.discard(item)
         self._data_fields.discard(item)
@@ -233,15 +228,14 @@ class BaseDataElement:
             FieldError: the name is reserved, or is a field of the other kind.
         """
         if dtype is not None and not isinstance(value, dtype):
-            raise ArgumentTypeError(f"field {name!r} must be {_names(dtype)}, got {type(value).__name__}: {value!r}.")
-        fields, others, other_kind = self._kind(field_type)
-        if name in _RESERVED:
-            raise _reserved(name)
-        if name in others:
-            raise FieldError(
-                f"{name!r} is already a {other_kind} field of this {type(self).__name__} and cannot also be "
-                f"{field_type}. Use another name, or delete it first."
+            raise ArgumentTypeError(
+                f"field {name!r} must be {names_of(dtype)}, got {type(value).__name__}: {reprlib.repr(value)}."
             )
+        fields, others, other_kind = self._kind(field_type)
+        if name in RESERVED:
+            raise reserved(name)
+        if name in others:
+            raise clash(name, type(self).__name__, field_type, other_kind)
         _set(self, name, value)
         fields.add(name)
 
@@ -349,23 +343,7 @@ class BaseDataElement:
             return self._data_fields, self._metainfo_fields, "metainfo"
         if field_type == "metainfo":
             return self._metainfo_fields, self._data_fields, "data"
-        raise ArgumentError(
-            f"field_type must be 'data' or 'metainfo', got {field_type!r}.{did_you_mean(field_type, ['data', 'metainfo'])}"
-        )
-
-
-def copy_meta(value: Any) -> Any:
-    """A deep copy; the plain values that most meta information is made of take no walk."""
-    kind = type(value)
-    if kind in _ATOMS:
-        return value
-    if (kind is tuple or kind is list) and all(type(item) in _ATOMS for item in value):
-        return value if kind is tuple else list(value)
-    return copy.deepcopy(value)
-
-
-def _same(value: Any) -> Any:
-    return value
+        raise field_type_error(field_type)
 
 
 def _is_element(value: Any) -> bool:
@@ -376,17 +354,3 @@ def _array_to_tensor(value: Any) -> Any:
     if type(value) is numpy.ndarray:
         return torch.from_numpy(value)
     return value.to_tensor() if _is_element(value) else value
-
-
-def _check_dict(value: Any, what: str) -> None:
-    if not issubclass(type(value), dict):
-        raise ArgumentTypeError(f"{what} must be a dict of fields, got {type(value).__name__}: {value!r}.")
-
-
-def _reserved(name: str) -> FieldError:
-    return FieldError(f"{name!r} is where a data element keeps the names of its fields: use another name.")
-
-
-def _names(dtype: type | tuple[type, ...]) -> str:
-    kinds = dtype if type(dtype) is tuple else (dtype,)
-    return " or ".join(kind.__name__ for kind in kinds)  # type: ignore[union-attr]

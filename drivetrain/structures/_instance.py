@@ -13,7 +13,8 @@ from torch import Tensor
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError, MissingAttributeError, OutOfRangeError, did_you_mean
 
-from ._base import _RESERVED, BaseDataElement
+from ._base import BaseDataElement
+from ._fields import RESERVED, same
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -46,7 +47,7 @@ class InstanceData(BaseDataElement):
             ArgumentError: it is not as long as the fields already here.
             FieldError: the name is reserved, or is a meta information field.
         """
-        if name not in _RESERVED:
+        if name not in RESERVED:
             self._check_length(name, value)
         super().__setattr__(name, value)
 
@@ -74,7 +75,7 @@ class InstanceData(BaseDataElement):
         if type(item) is str:
             return self._field(item)
         choose = _chooser(item, len(self))
-        chosen = self._map(_same)
+        chosen = self._map(same)
         for name in chosen._stored(chosen._data_fields):
             object.__setattr__(chosen, name, choose(getattr(self, name)))
         return chosen
@@ -94,8 +95,9 @@ class InstanceData(BaseDataElement):
         first = instances_list[0]
         if len(instances_list) == 1:
             return first
+        names = first.keys()
         return first.new(
-            **{name: _cat_field(name, [getattr(element, name) for element in instances_list]) for name in first.keys()}
+            **{name: _cat_field(name, [getattr(element, name) for element in instances_list]) for name in names}
         )
 
     def _check_length(self, name: str, value: Any) -> None:
@@ -119,10 +121,6 @@ class InstanceData(BaseDataElement):
         except AttributeError:
             near = did_you_mean(name, self.all_keys())
             raise MissingAttributeError(f"{type(self).__name__} has no field {name!r}.{near}") from None
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _chooser(item: Any, length: int) -> Callable[[Any], Any]:
@@ -225,4 +223,4 @@ def _cat_function(kind: type) -> Cat:
         return "".join
     if issubclass(kind, (list, tuple)):
         return lambda values: kind(itertools.chain.from_iterable(values))
-    return kind.cat  # type: ignore[attr-defined, no-any-return]
+    return kind.cat  # type: ignore[attr-defined]

@@ -11,12 +11,11 @@ import torch
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError, OutOfRangeError
 
-from ._base import _RESERVED, BaseDataElement
+from ._base import BaseDataElement
+from ._fields import RESERVED
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-_DIMENSIONS = ("height", "width")
 
 
 class PixelData(BaseDataElement):
@@ -38,7 +37,7 @@ class PixelData(BaseDataElement):
             ArgumentError: it has not 2 or 3 dimensions, or another height or width than the maps already here.
             FieldError: the name is reserved, or is a meta information field.
         """
-        if name not in _RESERVED:
+        if name not in RESERVED:
             value = self._checked(name, value)
         super().__setattr__(name, value)
 
@@ -60,7 +59,7 @@ class PixelData(BaseDataElement):
         if len(item) != 2:
             raise ArgumentError(f"maps are cut by height and width, two parts, got {len(item)}: {item!r}.")
         shape = self.shape or (0, 0)
-        rows, columns = (_as_slice(part, *at) for part, *at in zip(item, shape, _DIMENSIONS, strict=True))
+        rows, columns = map(_as_slice, item, shape, ("height", "width"))
         return self._map(lambda value: value[..., rows, columns])
 
     @property
@@ -90,7 +89,7 @@ def _as_slice(part: int | slice, size: int, dimension: str) -> slice:
     if type(part) is slice:
         return part
     try:
-        index = operator.index(part)  # type: ignore[arg-type]
+        index = operator.index(part)
     except TypeError:
         raise ArgumentTypeError(f"{dimension} is cut by an int or a slice, got {type(part).__name__}.") from None
     if not -size <= index < size:

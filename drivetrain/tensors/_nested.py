@@ -73,12 +73,12 @@ def map_tensors(data: Any, fn: Callable[[Tensor], Any]) -> Any:
     return visit(data)
 
 
-def _move(item: Any, visit: Visit) -> Any:
+def _move(item: Any, visit: Visit) -> Any:  # noqa: ARG001
     """Mark of a class whose objects move themselves; `cast` and `map_tensors` look for it and do not call it."""
     return item
 
 
-def _keep(item: Any, visit: Visit) -> Any:
+def _keep(item: Any, visit: Visit) -> Any:  # noqa: ARG001
     return item
 
 

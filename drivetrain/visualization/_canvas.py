@@ -53,7 +53,8 @@ def show_pixels(axes: Axes, image: np.ndarray, interpolation: str) -> None:
 def img_from_canvas(canvas: FigureCanvasAgg) -> np.ndarray:
     """What is drawn on a canvas, as a new uint8 array (H, W, 3) in RGB order."""
     canvas.draw()
-    return np.array(canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
+    pixels = np.asarray(canvas.buffer_rgba(), dtype=np.uint8)
+    return np.ascontiguousarray(pixels[..., :3])
 
 
 def default_font_size(height: int, width: int) -> float:

@@ -28,20 +28,21 @@ def text_options(count: int, **options: tuple[Any, tuple[type, ...]]) -> list[di
     return [{name: column[i] for name, column in columns.items()} for i in range(count)]
 
 
-def draw_text(axes: Axes, text: str, position: np.ndarray, options: dict[str, Any]) -> None:
-    """Write one text; `options` are those of `text_options`."""
-    axes.text(
-        position[0],
-        position[1],
-        text,
-        size=options["font_sizes"],
-        bbox=options["bboxes"],
-        verticalalignment=options["vertical_alignments"],
-        horizontalalignment=options["horizontal_alignments"],
-        family=options["font_families"],
-        fontproperties=options["font_properties"],
-        color=color_val_matplotlib(options["colors"]),
-    )
+def draw_texts(axes: Axes, texts: list[str], positions: np.ndarray, options: list[dict[str, Any]]) -> None:
+    """Write texts at `positions`, (N, 2); `options` are those of `text_options`."""
+    for text, (x, y), option in zip(texts, positions, options, strict=True):
+        axes.text(
+            x,
+            y,
+            text,
+            size=option["font_sizes"],
+            bbox=option["bboxes"],
+            verticalalignment=option["vertical_alignments"],
+            horizontalalignment=option["horizontal_alignments"],
+            family=option["font_families"],
+            fontproperties=option["font_properties"],
+            color=color_val_matplotlib(option["colors"]),
+        )
 
 
 def draw_markers(axes: Axes, positions: np.ndarray, colors: Colors, marker: str | None, areas: Any) -> None:
@@ -61,11 +62,13 @@ def draw_segments(axes: Axes, x: np.ndarray, y: np.ndarray, colors: Colors, styl
     )
 
 
-def draw_patches(axes: Axes, patches: list[Any], look: dict[str, Any]) -> None:
-    """Draw matplotlib patches (circles)."""
+def draw_rings(axes: Axes, centers: np.ndarray, radii: np.ndarray, look: dict[str, Any]) -> None:
+    """Draw circles of `radii`, (N,), about `centers`, (N, 2)."""
     from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Circle
 
-    axes.add_collection(PatchCollection(patches, **look))
+    circles = [Circle((x, y), radius) for (x, y), radius in zip(centers, radii, strict=True)]
+    axes.add_collection(PatchCollection(circles, **look))
 
 
 def draw_shapes(axes: Axes, polygons: list[np.ndarray], look: dict[str, Any]) -> None:

@@ -41,11 +41,8 @@ class Drawing:
         fig_save_cfg: arguments of the matplotlib figure that is drawn on.
     """
 
-    width: int
-    """Of the image, pixels."""
-
+    width: int  # of the image, in pixels
     height: int
-    """Of the image, pixels."""
 
     def __init__(self, fig_save_cfg: dict[str, Any]) -> None:
         self.fig_save_cfg = dict(fig_save_cfg)
@@ -194,8 +191,7 @@ class Drawing:
             font_properties=(font_properties, (object,)),
         )
         self._warn_if_outside("a text", array)
-        for line, position, option in zip(lines, array, options, strict=True):
-            _draw.draw_text(self.ax_save, line, position, option)
+        _draw.draw_texts(self.ax_save, lines, array, options)
         return self
 
     @master_only
@@ -246,8 +242,6 @@ class Drawing:
             face_colors: of the insides; 'none' for none.
             alpha: 0 (invisible) .. 1.
         """
-        from matplotlib.patches import Circle
-
         centers = self._begin("center", center, 2)
         check_type("radius", radius, _ARRAY)
         radii = tensor2ndarray(radius).reshape(-1)
@@ -258,8 +252,7 @@ class Drawing:
         self._warn_if_outside("a circle", centers - radii[:, None], centers + radii[:, None])
         widths = _draw.line_widths_within(line_widths, len(centers), self._default_font_size)
         look = _draw.look_of(edge_colors, face_colors, line_styles, widths, alpha)
-        circles = [Circle(tuple(at), size) for at, size in zip(centers, radii, strict=True)]
-        _draw.draw_patches(self.ax_save, circles, look)
+        _draw.draw_rings(self.ax_save, centers, radii, look)
         return self
 
     @master_only

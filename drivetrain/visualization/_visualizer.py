@@ -21,6 +21,8 @@ from ._featmap import feature_map_image
 from ._setup import build_backends
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from drivetrain.structures import BaseDataElement
 
 VisBackendsType: TypeAlias = "Sequence[Mapping[str, Any] | BaseVisBackend] | Mapping[str, Any] | BaseVisBackend | None"
@@ -76,7 +78,7 @@ class Visualizer(Drawing, ManagerMixin):
             self.set_image(image)
 
     @classmethod
-    def get_instance(cls, name: str, **kwargs: Any) -> Visualizer:
+    def get_instance(cls, name: str, **kwargs: Any) -> Self:
         """The visualizer called `name`, created with `kwargs` (and thereby made current) if there is none."""
         return super().get_instance(name, **kwargs)
 
@@ -87,6 +89,7 @@ class Visualizer(Drawing, ManagerMixin):
 
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict[str, Any] | None) -> None:
+        """Set what the dataset says of itself; loops do this."""
         self._dataset_meta = dataset_meta
 
     def _init_manager(self, win_name: str) -> None:

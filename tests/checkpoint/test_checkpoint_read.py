@@ -93,7 +93,7 @@ def test_a_file_for_a_missing_device_is_not_called_damaged(tmp_path: Path) -> No
     def to_nowhere(storage: Any, location: str) -> Any:
         raise RuntimeError("Attempting to deserialize object on a CUDA device. Please use torch.load with map_location")
 
-    with pytest.raises(CheckpointError, match="cannot be loaded: Attempting.*map_location='cpu' loads it"):
+    with pytest.raises(CheckpointError, match=r"cannot be loaded: Attempting.*map_location='cpu' loads it"):
         _load_checkpoint(tmp_path / "a.pth", map_location=to_nowhere)
 
 
@@ -179,5 +179,3 @@ def test_unknown_torchvision_names_raise_with_the_nearest(downloads: list[str]) 
         _load_checkpoint("torchvision://resnett50")
     with pytest.raises(NotFoundError, match="IMAGENET1K_V1"):
         _load_checkpoint("torchvision://resnet50.imagenet1k_v7")
-
-

@@ -124,7 +124,9 @@ def test_two_prefixes_that_fit_alike_raise_and_are_named() -> None:
 
 def test_under_half_of_the_files_entries_raises_with_counts_and_near_names_and_changes_nothing() -> None:
     model, state = small_net(), ones_like(small_net())
-    renamed = {name.replace("conv", "convs").replace("neck", "nek").replace("bn.", "norm."): v for name, v in state.items()}
+    renamed = {
+        name.replace("conv", "convs").replace("neck", "nek").replace("bn.", "norm."): v for name, v in state.items()
+    }
     before = values(model)
     with pytest.raises(WeightsMismatchError) as raised:
         load_state_dict(model, renamed)
@@ -198,7 +200,12 @@ def test_a_module_that_adapts_files_is_put_back_when_even_so_it_does_not_fit() -
 
 def test_wrappers_around_and_inside_the_model_are_looked_through() -> None:
     inner = nn.Sequential(nn.DataParallel(nn.Linear(1, 2)), nn.Linear(2, 1))
-    state = {"0.weight": torch.ones(2, 1), "0.bias": torch.ones(2), "1.weight": torch.ones(1, 2), "1.bias": torch.ones(1)}
+    state = {
+        "0.weight": torch.ones(2, 1),
+        "0.bias": torch.ones(2),
+        "1.weight": torch.ones(1, 2),
+        "1.bias": torch.ones(1),
+    }
     assert load_state_dict(nn.DataParallel(inner), state, strict=True).exact
     assert bool((inner[0].module.weight == 1).all())
 
@@ -280,7 +287,11 @@ def test_every_entry_of_the_file_is_counted_once(shapes: dict[str, int]) -> None
     model = nn.ModuleDict({"a": nn.Linear(1, 2), "b": nn.ModuleDict({"a": nn.Linear(2, 2, bias=False)})})
     report = match_state_dict(model, state)
     assert report.entries == len(state) and 0 <= report.share <= 1
-    assert set(report.rename(state)) == {*report.matched, *report.unexpected, *(entry.name for entry in report.mis_shaped)}
+    assert set(report.rename(state)) == {
+        *report.matched,
+        *report.unexpected,
+        *(entry.name for entry in report.mis_shaped),
+    }
 
 
 def test_matching_a_thousand_layers_is_quick() -> None:

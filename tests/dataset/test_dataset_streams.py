@@ -129,7 +129,9 @@ def test_streams_of_any_whole_numbers_differ(one, other, occurrence):
 
 def test_bits_of_streams_are_balanced():
     streams = Streams(1, 0, 0)
-    ones = np.array([[seed >> bit & 1 for bit in range(64)] for seed in map(lambda i: streams.of(i, 0), range(4000))]).mean(0)
+    ones = np.array([[seed >> bit & 1 for bit in range(64)] for seed in (streams.of(i, 0) for i in range(4000))]).mean(
+        0
+    )
     assert np.abs(ones - 0.5).max() < 5 * 0.5 / 4000**0.5
 
 
@@ -174,7 +176,9 @@ def test_a_dataset_that_fetches_batches_is_seeded_for_each_batch():
     assert len(set(one + two)) == 2 * SIZE
 
 
-@pytest.mark.parametrize("indices", [[(0, 64), (1, 64), (0, 64)], ["a", "b", "a"], [np.int64(3), np.int64(4), np.int64(3)]])
+@pytest.mark.parametrize(
+    "indices", [[(0, 64), (1, 64), (0, 64)], ["a", "b", "a"], [np.int64(3), np.int64(4), np.int64(3)]]
+)
 def test_indices_of_other_kinds_reach_the_dataset_unchanged_with_a_stream_each(indices):
     class Echo(Dataset):
         def __getitem__(self, idx):
@@ -222,7 +226,7 @@ def test_the_main_process_keeps_its_own_numbers():
     torch.manual_seed(3)
     np.random.seed(3)
     drawn = [(float(torch.rand(())), float(np.random.rand())) for _ in loader_of(shuffle=True)]
-    assert [torch.tensor(row).tolist() for row in zip(*drawn, strict=True)][0] == expected[0]
+    assert torch.tensor(next(zip(*drawn, strict=True))).tolist() == expected[0]
     assert [row[1] for row in drawn] == expected[1]
 
 

@@ -113,7 +113,7 @@ def test_infer_launcher_reads_the_environment(environment, variable, launcher):
 def test_init_dist_explains_a_wrong_launcher_and_a_missing_one(environment):
     with pytest.raises(ArgumentError, match="Did you mean 'slurm'"):
         dist.init_dist("slrum")
-    with pytest.raises(NotFoundError, match="RANK, WORLD_SIZE.*torchrun"):
+    with pytest.raises(NotFoundError, match=r"RANK, WORLD_SIZE.*torchrun"):
         dist.init_dist("pytorch")
     with pytest.raises(NotFoundError, match="srun"):
         dist.init_dist("slurm")

@@ -42,7 +42,7 @@ def logged(monkeypatch):
 
 
 def test_collect_device_is_checked_and_the_nearest_named():
-    with pytest.raises(ArgumentError, match="'gpuu'.*Did you mean 'gpu'"):
+    with pytest.raises(ArgumentError, match=r"'gpuu'.*Did you mean 'gpu'"):
         Count(collect_device="gpuu")
     with pytest.raises(ArgumentError, match="collect_dir"):
         Count(collect_device="gpu", collect_dir="x")
@@ -184,7 +184,7 @@ def test_dump_results_writes_the_predictions_it_saw(tmp_path):
     assert evaluator.evaluate(2) == {}
     written = pickle.loads(path.read_bytes())
     assert written == [{"x": torch.ones(1)}, {"y": [torch.zeros(1)]}]
-    with pytest.raises(ArgumentError, match="out.json"):
+    with pytest.raises(ArgumentError, match=r"out\.json"):
         DumpResults("out.json")
 
 

@@ -14,7 +14,7 @@ from drivetrain.errors import MetricError
 from drivetrain.evaluator import BaseMetric, Evaluator, StreamingMetric
 
 sys.path.append(str(Path(__file__).parents[1] / "dist"))
-from gloo_processes import run_on_processes  # noqa: E402
+from gloo_processes import run_on_processes
 
 CASES = [(size, batch_size) for size in (2, 3, 5, 8, 11) for batch_size in (1, 2, 4)]
 SCORES = torch.rand(50, 3, generator=torch.Generator().manual_seed(1))

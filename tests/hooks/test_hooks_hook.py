@@ -18,7 +18,7 @@ def test_there_are_22_points_and_each_is_a_method():
 
 @given(st.integers(0, 100), st.integers(-1, 20), st.integers(0, 30))
 def test_every_n_counts_from_start(position, n, start):
-    expected = n > 0 and position + 1 > start and (position + 1 - start) % n == 0
+    expected = n > 0 and position + 1 >= start and (position + 1 - start) % n == 0
     assert Hook().every_n_epochs(at(epoch=position), n, start) == expected
     assert Hook().every_n_train_iters(at(iteration=position), n, start) == expected
 
@@ -87,7 +87,7 @@ class Counter:
 def test_schedules_step_by_what_they_count(several_optimizers):
     by_epoch, by_iter, waiting = Counter(True), Counter(False), Counter(True, need_val_args=True)
     chain = [by_epoch, by_iter, waiting]
-    runner = SimpleNamespace(param_schedulers={"a": chain[:1], "b": chain[1:]} if several_optimizers else chain)
+    runner = SimpleNamespace(schedulers_built=True, param_schedulers={"a": chain[:1], "b": chain[1:]} if several_optimizers else chain)
     hook = ParamSchedulerHook()
     hook.after_train_iter(runner, 0)
     assert (len(by_epoch.steps), len(by_iter.steps), len(waiting.steps)) == (0, 1, 0)
@@ -98,7 +98,7 @@ def test_schedules_step_by_what_they_count(several_optimizers):
 
 
 def test_without_schedules_nothing_steps():
-    runner = SimpleNamespace(param_schedulers=None)
+    runner = SimpleNamespace(schedulers_built=False, param_schedulers=None)
     ParamSchedulerHook().after_train_iter(runner, 0)
     ParamSchedulerHook().after_val_epoch(runner, {"a": 1})
 

@@ -83,13 +83,14 @@ def test_a_second_call_warns_and_changes_nothing(log_file: Path) -> None:
     assert value(top.fc) == 1.0
 
 
-def test_an_initialised_child_is_left_alone() -> None:
+def test_an_initialised_child_is_left_alone(log_file: Path) -> None:
     child = Block(constant(2.0))
     child.init_weights()
     nn.init.constant_(child.fc.weight, 8.0)
     top = Block(None, child)
     top.init_weights()
     assert value(child.fc) == 8.0
+    assert "more than once" not in log_file.read_text()
 
 
 @pytest.mark.parametrize("make", [lambda m: Sequential(m), lambda m: ModuleList([m]), lambda m: ModuleDict({"m": m})])
@@ -140,6 +141,15 @@ def test_update_init_info_serves_init_weights_of_ones_own(log_file: Path) -> Non
 
     Own(None, Inner()).init_weights()
     assert "by hand" in log_file.read_text()
+
+
+def test_a_parameter_added_while_initialising_is_noted(log_file: Path) -> None:
+    class Grows(Block):
+        def init_weights(self) -> None:
+            self.extra = nn.Parameter(torch.ones(2))
+
+    Block(None, Grows()).init_weights()
+    assert "child.extra - torch.Size([2])" in log_file.read_text()
 
 
 def test_update_init_info_outside_of_init_weights_is_refused() -> None:

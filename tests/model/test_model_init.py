@@ -123,11 +123,18 @@ def test_layers_match_by_own_name_and_by_direct_base() -> None:
 
 
 def test_draws_come_in_the_order_of_module_apply() -> None:
-    module, same = net(), net()
+    class Nested(nn.Linear):
+        """Draws after the layer inside it."""
+
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.inner = nn.Linear(2, 2)
+
+    module, same = (nn.Sequential(net(), Nested()) for _ in range(2))
     torch.manual_seed(5)
     initialize(module, {"type": "Normal", "layer": ["Linear", "Conv2d"], "std": 2.0})
     torch.manual_seed(5)
-    same.apply(lambda m: normal_init(m, 0, 2.0) if type(m) in (nn.Linear, nn.Conv2d) else None)
+    same.apply(lambda m: normal_init(m, 0, 2.0) if type(m) in (nn.Linear, nn.Conv2d, Nested) else None)
     assert all(map(torch.equal, weights(module), weights(same)))
 
 

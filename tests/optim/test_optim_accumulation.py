@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -63,7 +65,7 @@ def test_a_run_that_goes_on_inside_a_window_with_its_gradients_is_bitwise_the_sa
     other, resumed = wrapped(counts)
     for index, batch in enumerate(batches):
         if index == cut:
-            resumed.load_state_dict(wrapper.state_dict())
+            resumed.load_state_dict(copy.deepcopy(wrapper.state_dict()))
             other.load_state_dict(model.state_dict())
             for ours, theirs in zip(other.parameters(), model.parameters(), strict=True):
                 ours.grad = None if theirs.grad is None else theirs.grad.clone()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_state_goes_on_bitwise_with_momentum_and_base_settings() -> None:
         step(first, weights[0])
     first.base_param_settings["lr"] = 0.5  # type: ignore[index]
     state = first.state_dict()
-    second.load_state_dict(state)
+    second.load_state_dict(copy.deepcopy(state))
     with torch.no_grad():
         for ours, theirs in zip(weights[1], weights[0], strict=True):
             ours.copy_(theirs)

@@ -62,7 +62,7 @@ def test_an_attribute_of_a_single_wrapper_points_to_the_members() -> None:
 
 
 def test_unknown_names_and_wrong_members_are_refused() -> None:
-    with pytest.raises(NotFoundError, match="no optimizer 'geb'.*Did you mean 'gen'"):
+    with pytest.raises(NotFoundError, match=r"no optimizer 'geb'.*Did you mean 'gen'"):
         pair()["geb"]
     with pytest.raises(ArgumentTypeError, match="'gen' is a int: 3"):
         OptimWrapperDict(gen=3)  # type: ignore[arg-type]

@@ -103,6 +103,13 @@ def test_resuming_twice_changes_nothing(tmp_path):
     assert_same_weights(weights_of(whole), weights_of(resumed))
 
 
+def test_a_validation_that_was_due_after_the_save_is_made_first(tmp_path):
+    _, recorded = run(tmp_path / "whole", EPOCHS, 1)
+    run(tmp_path / "cut", EPOCHS, 1, stop=11)
+    _, rest = run(tmp_path / "cut", EPOCHS, 1, resume=True)
+    assert rest.metrics == recorded.metrics[1:]
+
+
 def test_resume_without_a_checkpoint_starts_from_the_beginning(tmp_path):
     runner, _ = run(tmp_path, EPOCHS, 1, resume=True)
     assert runner.iter == 20

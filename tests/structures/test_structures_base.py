@@ -89,7 +89,7 @@ def test_the_tables_of_fields_are_immutable(name):
         lambda: sample.set_field(1, name),
         lambda: sample.set_metainfo({name: 1}),
     ):
-        with pytest.raises(AttributeError, match="reserved|keeps the names"):
+        with pytest.raises(AttributeError, match=r"reserved|keeps the names"):
             change()
 
 

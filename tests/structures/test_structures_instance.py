@@ -128,7 +128,7 @@ def test_iterating_gives_each_instance():
 
 
 def test_fields_must_be_equally_long():
-    with pytest.raises(ArgumentError, match="2 entries .* 1 instances"):
+    with pytest.raises(ArgumentError, match=r"2 entries .* 1 instances"):
         InstanceData(a=[1], b=[1, 2])
     found = InstanceData(a=[1])
     with pytest.raises(ArgumentError):

@@ -36,6 +36,7 @@ class _TrainLoop(BaseLoop):
         self.val_begin = val_begin
         self.val_interval = val_interval
         self.stop_training = False
+        self._validation_checked = 0
         if not hasattr(getattr(self.dataloader, "dataset", None), "metainfo"):
             runner.logger.debug("The training dataset has no metainfo; the visualizer works without.")
         else:
@@ -52,9 +53,12 @@ class _TrainLoop(BaseLoop):
         return self._iter
 
     def state_dict(self) -> StateDict:
-        """Where the loader stands: its pass and the batches handed out in it."""
+        """Where the loader stands, and up to where validations have been made that were due."""
         known = getattr(self.dataloader, "positions_known", False)
-        return {"dataloader": self.dataloader.state_dict() if known else None}
+        return {
+            "dataloader": self.dataloader.state_dict() if known else None,
+            "validation_checked": self._validation_checked,
+        }
 
     def load_position(self, epoch: int, iteration: int, state: StateDict | None) -> None:
         """Stand where a checkpoint stood.
@@ -65,11 +69,12 @@ class _TrainLoop(BaseLoop):
             state: what `state_dict` returned, or None for a file that holds only the counters.
         """
         self._epoch, self._iter = epoch, iteration
-        loader_state = (state or {}).get("dataloader")
+        self._validation_checked = (state or {}).get("validation_checked", self._position())
         if getattr(self.dataloader, "positions_known", False):
-            self._seek(loader_state)
+            self._place_loader((state or {}).get("dataloader"))
 
-    def _seek(self, loader_state: StateDict | None) -> None:
+    def _place_loader(self, state: StateDict | None) -> None:
+        """Send the loader to where the run stands; `state` is its own, if the checkpoint has one."""
         raise NotImplementedError
 
     def _step(self, batch_idx: int, data_batch: Any) -> None:
@@ -82,13 +87,20 @@ class _TrainLoop(BaseLoop):
         runner.call_hook("after_train_iter", batch_idx=batch_idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 
-    def _validate_if_due(self, position: int, last: int) -> None:
+    def _validate_if_due(self, last: int) -> None:
         """Run the validation loop at every `val_interval`-th position from `val_begin` on, and at the last."""
-        runner = self._runner
+        runner, position = self._runner, self._position()
+        self._validation_checked = position
         if runner.val_loop is None or position < self.val_begin:
             return
         if position % self.val_interval == 0 or position == last:
             runner.val_loop.run()
+
+    def _catch_up(self, last: int) -> None:
+        """Make the validation that was due when the checkpoint was saved, right before it: as if never stopped."""
+        if self._validation_checked < self._position():
+            self._decide_current_val_interval()
+            self._validate_if_due(last)
 
     def _decide_current_val_interval(self) -> None:
         """Take the interval that `dynamic_intervals` sets for the current position."""
@@ -143,10 +155,11 @@ class EpochBasedTrainLoop(_TrainLoop):
         """Train to the end; returns the model."""
         runner = self._runner
         runner.call_hook("before_train")
+        self._catch_up(self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._decide_current_val_interval()
-            self._validate_if_due(self._epoch, self._max_epochs)
+            self._validate_if_due(self._max_epochs)
         runner.call_hook("after_train")
         return runner.model
 
@@ -167,9 +180,10 @@ class EpochBasedTrainLoop(_TrainLoop):
         """One training step; `idx` counts the batches of the epoch from 0."""
         self._step(idx, data_batch)
 
-    def _seek(self, loader_state: StateDict | None) -> None:
-        if loader_state and loader_state["pass_index"] == self._epoch:
-            self._first_batch = loader_state["consumed"]
+    def _place_loader(self, state: StateDict | None) -> None:
+        if state is not None:
+            self.dataloader.load_state_dict(state)
+            self._first_batch = state["consumed"] if state["pass_index"] == self._epoch else 0
 
     def _position(self) -> int:
         return self._epoch
@@ -220,13 +234,15 @@ class IterBasedTrainLoop(_TrainLoop):
         runner = self._runner
         runner.call_hook("before_train")
         runner.call_hook("before_train_epoch")
+        self.dataloader_iterator.tell_sampler()
+        self._catch_up(self._max_iters)
         runner.model.train()
         while self._iter < self._max_iters and not self.stop_training:
             if not runner.model.training:
                 runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
             self._decide_current_val_interval()
-            self._validate_if_due(self._iter, self._max_iters)
+            self._validate_if_due(self._max_iters)
         runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")
         return runner.model
@@ -235,11 +251,11 @@ class IterBasedTrainLoop(_TrainLoop):
         """One training step; hooks see the running iteration as `batch_idx`."""
         self._step(self._iter, data_batch)
 
-    def _seek(self, loader_state: StateDict | None) -> None:
-        if loader_state is None:
+    def _place_loader(self, state: StateDict | None) -> None:
+        if state is None:
             passes, batches = divmod(self._iter, _length(self.dataloader))
-            loader_state = {"pass_index": passes, "consumed": batches}
-        self.dataloader_iterator.seek(loader_state["pass_index"], loader_state["consumed"])
+            state = {"pass_index": passes, "consumed": batches}
+        self.dataloader_iterator.go_to(state)
 
     def _position(self) -> int:
         return self._iter
@@ -248,13 +264,16 @@ class IterBasedTrainLoop(_TrainLoop):
 class _InfiniteDataloaderIterator:
     """Batches of a loader without end: when it is exhausted, the next pass begins, with the sampler's epoch raised.
 
-    The loader is started at the first `next`, not before.
+    The loader is started at the first `next`, not before; but with `streams='worker'` at once, since MMEngine draws the
+    seed of the workers from torch's generator before it initialises the weights.
     """
 
     def __init__(self, dataloader: DataLoader[Any]) -> None:
-        self._dataloader = dataloader
+        self._dataloader: Any = dataloader
         self._iterator: Iterator[Any] | None = None
         self._epoch = 0
+        if self._starts_at_once:
+            self._iterator = iter(dataloader)
 
     def __iter__(self) -> _InfiniteDataloaderIterator:
         return self
@@ -270,18 +289,27 @@ class _InfiniteDataloaderIterator:
     def __len__(self) -> int:
         return len(self._dataloader)
 
-    def seek(self, pass_index: int, consumed: int) -> None:
-        """Go on behind the `consumed`-th batch of a pass."""
-        self._epoch = pass_index
-        self._iterator = None
-        self._dataloader.seek(pass_index, consumed)  # type: ignore[attr-defined]
+    @property
+    def _starts_at_once(self) -> bool:
+        return getattr(self._dataloader, "streams", "sample") == "worker"
+
+    def go_to(self, state: StateDict) -> None:
+        """Go on from a state of the loader."""
+        self._epoch = state["pass_index"]
+        self._dataloader.load_state_dict(state)
+        self._iterator = iter(self._dataloader) if self._starts_at_once else None
+
+    def tell_sampler(self) -> None:
+        """Tell the sampler its pass, which the hooks, for which a run by iteration is one epoch, do not know."""
+        for holder in (self._dataloader, getattr(self._dataloader, "batch_sampler", None)):
+            sampler = getattr(holder, "sampler", None)
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(self._epoch)
+                return
 
     def _first_of_next_pass(self) -> Any:
         self._epoch += 1
-        for holder in (self._dataloader, getattr(self._dataloader, "batch_sampler", None)):
-            if hasattr(getattr(holder, "sampler", None), "set_epoch"):
-                holder.sampler.set_epoch(self._epoch)  # type: ignore[union-attr]
-                break
+        self.tell_sampler()
         self._iterator = iter(self._dataloader)
         try:
             return next(self._iterator)
