@@ -87,8 +87,24 @@ class NotReadyError(DrivetrainError, RuntimeError):
     """A method was called before what it needs was set up."""
 
 
-class SeparateUseError(DrivetrainError, NotImplementedError):
-    """A method was called on a collection and makes sense for its members only."""
+class FieldError(DrivetrainError, AttributeError):
+    """A field of a data element has a reserved name, or is already a field of the other kind."""
+
+
+class OutOfRangeError(DrivetrainError, IndexError):
+    """An index lies outside of what it indexes."""
+
+
+class SampleError(DrivetrainError, RuntimeError):
+    """A dataset could not give a sample."""
+
+
+class NotSupportedError(DrivetrainError, NotImplementedError):
+    """A class has no such method, or one that makes sense only for its members."""
+
+
+class BatchDtypeError(BatchError, RuntimeError):
+    """A network was given a dtype that it cannot compute with, such as the bytes of images that nobody normalised."""
 
 
 def nearest(name: str, options: Iterable[str], count: int = 3) -> list[str]:
@@ -115,23 +131,3 @@ def require_package(package: str, purpose: str, extra: str | None = None) -> Mis
     return MissingPackageError(
         f'{purpose} needs the package {package!r}, which is not installed. Install it with: pip install "{install}"'
     )
-
-
-class FieldError(DrivetrainError, AttributeError):
-    """A field of a data element has a reserved name, or is already a field of the other kind."""
-
-
-class OutOfRangeError(DrivetrainError, IndexError):
-    """An index lies outside of what it indexes."""
-
-
-class SampleError(DrivetrainError, RuntimeError):
-    """A dataset could not give a sample."""
-
-
-class NotSupportedError(DrivetrainError, NotImplementedError):
-    """A class leaves out a method that is asked for."""
-
-
-class BatchDtypeError(BatchError, RuntimeError):
-    """A network was given a dtype that it cannot compute with, such as the bytes of images that nobody normalised."""

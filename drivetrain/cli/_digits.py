@@ -120,7 +120,7 @@ class SmallResNet(BaseModel):
             nn.Linear(4 * width, classes),
         )
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, inputs: Tensor, labels: Tensor | None = None, data_samples: Any = None, mode: str = "tensor"
     ) -> Any:
         """Logits, losses or predictions.

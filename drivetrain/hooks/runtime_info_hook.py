@@ -46,9 +46,9 @@ class RuntimeInfoHook(Hook):
         hub.update_info("loop_stage", "train")
         for name in ("epoch", "iter", "max_epochs", "max_iters"):
             hub.update_info(name, getattr(runner, name))
-        dataset = getattr(runner.train_dataloader, "dataset", None)
-        if hasattr(dataset, "metainfo"):
-            hub.update_info("dataset_meta", dataset.metainfo)
+        metainfo = getattr(getattr(runner.train_dataloader, "dataset", None), "metainfo", None)
+        if metainfo is not None:
+            hub.update_info("dataset_meta", metainfo)
 
     def after_train(self, runner: RunnerLike) -> None:
         """No stage is running."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drivetrain.registry import HOOKS
 from drivetrain.typing import RunnerLike
 
@@ -20,10 +22,8 @@ class DistSamplerSeedHook(Hook):
     def before_train_epoch(self, runner: RunnerLike) -> None:
         """Pass the epoch on."""
         loader = runner.train_loop.dataloader
-        for sampler in (
-            getattr(loader, "sampler", None),
-            getattr(getattr(loader, "batch_sampler", None), "sampler", None),
-        ):
+        for holder in (loader, getattr(loader, "batch_sampler", None)):
+            sampler: Any = getattr(holder, "sampler", None)
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(runner.epoch)
                 return

@@ -72,7 +72,8 @@ def _torch() -> Any:
 class DeviceFold:
     """What is left of device values that nobody has read for long: their statistics and the newest of them.
 
-    It stays on the device. Its size is fixed, so a run that never reads its log keeps a flat memory, and nothing is copied to the host.
+    It stays on the device. Its size is fixed, so a run that never reads its log keeps a flat memory, and nothing is
+    copied to the host.
     """
 
     __slots__ = ("_epoch", "_run", "tail", "tail_counts")

@@ -147,7 +147,7 @@ def build_train_loop(loop: BaseLoop | ConfigType, runner: Any, dataloader: Any) 
         by_epoch = _infer_by_epoch(cfg)
     cls = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
     _check_train_keys(cfg, cls.__name__)
-    return cls(**defaults, **cfg)  # type: ignore[arg-type]
+    return cls(**defaults, **cfg)
 
 
 def _infer_by_epoch(cfg: dict[str, Any]) -> bool:

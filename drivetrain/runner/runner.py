@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from drivetrain.config import dump_python
 from drivetrain.dataset import build_dataloader
 from drivetrain.dist import broadcast_object_list, is_distributed, master_only
-from drivetrain.evaluator import Evaluator
+from drivetrain.evaluator import BaseMetric, Evaluator
 from drivetrain.hooks import Hook, default_hooks
 from drivetrain.logging import MessageHub, MMLogger
 from drivetrain.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict, _ParamScheduler
@@ -35,7 +35,7 @@ from .loops import BaseLoop
 from .priority import Priority
 
 ParamSchedulerType: TypeAlias = "list[_ParamScheduler] | dict[str, list[_ParamScheduler]]"
-OptimWrapperType: TypeAlias = "OptimWrapper | OptimWrapperDict"
+OptimWrapperType: TypeAlias = BaseOptimWrapper
 
 
 def _of_loop(part: str, name: str, doc: str, absent: Any = 0) -> Any:
@@ -103,8 +103,8 @@ class Runner:
         auto_scale_lr: dict[str, Any] | None = None,
         optim_wrapper: OptimWrapper | Optimizer | dict[str, Any] | None = None,
         param_scheduler: _ParamScheduler | dict[str, Any] | list[Any] | None = None,
-        val_evaluator: Evaluator | dict[str, Any] | list[Any] | None = None,
-        test_evaluator: Evaluator | dict[str, Any] | list[Any] | None = None,
+        val_evaluator: Evaluator | BaseMetric | dict[str, Any] | list[Any] | None = None,
+        test_evaluator: Evaluator | BaseMetric | dict[str, Any] | list[Any] | None = None,
         default_hooks: dict[str, Hook | dict[str, Any]] | None = None,
         custom_hooks: list[Hook | dict[str, Any]] | None = None,
         data_preprocessor: nn.Module | dict[str, Any] | None = None,
@@ -320,7 +320,7 @@ class Runner:
 
     def _init_model_weights(self) -> None:
         """Initialise the weights as the model's `init_cfg` says, once."""
-        model = self.strategy.unwrap(self.model)
+        model: Any = self.strategy.unwrap(self.model)
         if hasattr(model, "init_weights"):
             model.init_weights()
 
@@ -344,8 +344,7 @@ class Runner:
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False, *, streams: str = "sample"
     ) -> None:
         """Seed everything; see the argument `randomness`."""
-        given = {"seed": seed, "diff_rank_seed": diff_rank_seed, "deterministic": deterministic, "streams": streams}
-        self._randomness: dict[str, Any] = given
+        self._randomness.update(seed=seed, diff_rank_seed=diff_rank_seed, deterministic=deterministic, streams=streams)
         self._seed = set_random_seed(seed, deterministic=deterministic, diff_rank_seed=diff_rank_seed)
 
     def adopt_seed(self, seed: int) -> None:
@@ -412,11 +411,11 @@ class Runner:
 
     def build_optim_wrapper(self, optim_wrapper: Optimizer | OptimWrapper | dict[str, Any]) -> OptimWrapperType:
         """The optimizer wrapper from an optimizer, a wrapper or a config."""
-        return build.build_optimizers(self.model, optim_wrapper)  # type: ignore[return-value]
+        return build.build_optimizers(self.model, optim_wrapper)
 
     def build_param_scheduler(self, scheduler: _ParamScheduler | dict[str, Any] | list[Any]) -> ParamSchedulerType:
         """The schedules, as a list for one optimizer and as a dict of lists for several."""
-        return build.build_schedulers(scheduler, self)  # type: ignore[no-any-return]
+        return build.build_schedulers(scheduler, self)
 
     def built_optim_wrapper(self) -> Any:
         """The optimizer wrapper, built now if it is still a config."""
@@ -432,9 +431,9 @@ class Runner:
             self.schedulers_built = True
         return self.param_schedulers
 
-    def build_evaluator(self, evaluator: dict[str, Any] | list[Any] | Evaluator) -> Evaluator:
+    def build_evaluator(self, evaluator: dict[str, Any] | list[Any] | BaseMetric | Evaluator) -> Evaluator:
         """The evaluator from a metric, its config, a list of these, or an `Evaluator`."""
-        return build.build_evaluator(evaluator)  # type: ignore[no-any-return]
+        return build.build_evaluator(evaluator)
 
     @staticmethod
     def build_dataloader(
@@ -561,8 +560,8 @@ class Runner:
             by_epoch: whether the save counts an epoch that is ending, or an iteration.
             backend_args: arguments of the storage.
         """
-        parts = {"save_optimizer": save_optimizer, "save_param_scheduler": save_param_scheduler}
-        storage = {"file_client_args": file_client_args, "backend_args": backend_args}
+        parts: Any = {"save_optimizer": save_optimizer, "save_param_scheduler": save_param_scheduler}
+        storage: Any = {"file_client_args": file_client_args, "backend_args": backend_args}
         checkpointing.write_checkpoint(self, out_dir, filename, meta=meta, by_epoch=by_epoch, **parts, **storage)
 
     @master_only

@@ -97,6 +97,6 @@ class ManagerMixin(metaclass=ManagerMeta):
     def _current_or_none(cls) -> Self | None:
         override = cls._override.get()
         if override is not None:
-            return override  # type: ignore[no-any-return]
+            return override
         table = cls._instance_dict
         return next(reversed(table.values())) if table else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 
 def get_object_from_string(obj_name: str) -> Any:
@@ -38,7 +38,8 @@ def is_method_overridden(method: str, base_class: type, derived_class: type | ob
 
 def is_seq_of(seq: Any, expected_type: type | tuple[type, ...], seq_type: type | None = None) -> bool:
     """Whether `seq` is a sequence (of `seq_type`, if given) whose items are all `expected_type`."""
-    return isinstance(seq, seq_type or Sequence) and all(isinstance(item, expected_type) for item in seq)
+    kind: type = Sequence if seq_type is None else seq_type
+    return isinstance(seq, kind) and all(isinstance(item, expected_type) for item in cast("Sequence[Any]", seq))
 
 
 def is_list_of(seq: Any, expected_type: type | tuple[type, ...]) -> bool:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from drivetrain.errors import ArgumentTypeError, MissingAttributeError, NotFoundError, SeparateUseError
+from drivetrain.errors import ArgumentTypeError, MissingAttributeError, NotFoundError, NotSupportedError
 from drivetrain.optim import LinearLR, OptimWrapper, OptimWrapperDict
 
 
@@ -32,7 +32,7 @@ def test_rates_and_momenta_carry_the_name_in_front() -> None:
 @pytest.mark.parametrize("method", ["update_params", "backward", "optim_context", "step"])
 def test_what_belongs_to_one_optimizer_is_refused_with_the_way_to_do_it(method: str) -> None:
     arguments = () if method == "step" else (torch.ones(()),)
-    with pytest.raises(SeparateUseError, match=rf"optim_wrapper\['gen'\].{method}") as caught:
+    with pytest.raises(NotSupportedError, match=rf"optim_wrapper\['gen'\].{method}") as caught:
         getattr(pair(), method)(*arguments)
     assert isinstance(caught.value, NotImplementedError)
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from drivetrain.errors import ArgumentTypeError, MissingAttributeError, NotFoundError, SeparateUseError, did_you_mean
+from drivetrain.errors import ArgumentTypeError, MissingAttributeError, NotFoundError, NotSupportedError, did_you_mean
 from drivetrain.typing import StateDict
 
 from ._wrapper import OptimWrapper
@@ -44,7 +44,7 @@ class OptimWrapperDict(OptimWrapper):
         """Each wrapper has its own loss.
 
         Raises:
-            SeparateUseError: always.
+            NotSupportedError: always.
         """
         self._refuse("update_params")
 
@@ -52,7 +52,7 @@ class OptimWrapperDict(OptimWrapper):
         """Each wrapper has its own loss.
 
         Raises:
-            SeparateUseError: always.
+            NotSupportedError: always.
         """
         self._refuse("backward")
 
@@ -60,7 +60,7 @@ class OptimWrapperDict(OptimWrapper):
         """Each wrapper steps when its own window is full.
 
         Raises:
-            SeparateUseError: always.
+            NotSupportedError: always.
         """
         self._refuse("step")
 
@@ -73,7 +73,7 @@ class OptimWrapperDict(OptimWrapper):
         """Each wrapper has its own context.
 
         Raises:
-            SeparateUseError: always.
+            NotSupportedError: always.
         """
         self._refuse("optim_context")
 
@@ -150,7 +150,7 @@ class OptimWrapperDict(OptimWrapper):
 
     def _refuse(self, method: str) -> NoReturn:
         names = list(self.optim_wrappers)
-        raise SeparateUseError(
+        raise NotSupportedError(
             f"OptimWrapperDict holds several optimizers, {names}, and each has its own loss: call {method} of one, "
             f"as in optim_wrapper[{names[0] if names else 'name'!r}].{method}(...), in the model's own train_step."
         )

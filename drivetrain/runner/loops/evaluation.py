@@ -74,7 +74,7 @@ class _EvaluationLoop(BaseLoop):
             return outputs
         if outputs[-1].keys() != ["loss"]:
             return outputs
-        for name, value in outputs[-1].loss.items():
+        for name, value in outputs[-1].get("loss").items():
             values = [value] if torch.is_tensor(value) else list(value)
             total, count = self._loss_sums.get(name, (0, 0))
             self._loss_sums[name] = (total + sum(part.detach().mean() for part in values), count + len(values))

@@ -302,7 +302,7 @@ class _InfiniteDataloaderIterator:
     def tell_sampler(self) -> None:
         """Tell the sampler its pass, which the hooks, for which a run by iteration is one epoch, do not know."""
         for holder in (self._dataloader, getattr(self._dataloader, "batch_sampler", None)):
-            sampler = getattr(holder, "sampler", None)
+            sampler: Any = getattr(holder, "sampler", None)
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(self._epoch)
                 return
