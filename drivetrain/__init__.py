@@ -68,6 +68,5 @@ def __dir__() -> list[str]:
 def _unknown(name: str) -> AttributeError:
     from .errors import did_you_mean
 
-    return AttributeError(
-        f"module {__name__!r} has no attribute {name!r}.{did_you_mean(name, [*_SUBMODULES, *__all__])}", name=name
-    )
+    hint = did_you_mean(name, [*_SUBMODULES, *__all__])
+    return AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}", name=name)

@@ -52,6 +52,7 @@ def test_runner_imports_silently_with_warnings_as_errors() -> None:
 @pytest.mark.parametrize("name", [*drivetrain.__all__, *drivetrain._SUBMODULES])
 def test_each_name_is_there(name: str) -> None:
     value = getattr(drivetrain, name)
+    assert getattr(drivetrain, name) is value is not None
     room = drivetrain._ROOM_OF.get(name)
     if room is not None:
         assert value is getattr(importlib.import_module(f"drivetrain.{room}"), name)

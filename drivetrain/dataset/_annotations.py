@@ -42,6 +42,7 @@ def checked(annotations: Any, path: str) -> tuple[Mapping[str, Any], list[Any]]:
 
 
 def one(info: Any, dataset: Any) -> Any:
+    """A sample's annotations as `parse_data_info` returned them, if they are a dict."""
     if not hasattr(info, "items"):
         raise ArgumentTypeError(
             f"{type(dataset).__name__}.parse_data_info must return a dict or a list of dicts, and returned "
@@ -56,6 +57,7 @@ def below(root: str | None, path: str) -> str:
 
 
 def joined(prefix: str, path: Any) -> str:
+    """A path of an annotation below its prefix."""
     try:
         return join_path(prefix, path) if "://" in prefix else os.path.join(prefix, path)
     except TypeError:

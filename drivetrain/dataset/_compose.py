@@ -28,11 +28,12 @@ class Compose:
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Transform a sample; None as soon as a transform returns None."""
+        result: dict[str, Any] | None = data
         for transform in self.transforms:
-            data = transform(data)
-            if data is None:
+            result = transform(result)
+            if result is None:
                 return None
-        return data
+        return result
 
     def __repr__(self) -> str:
         lines = "".join(f"\n    {transform}" for transform in self.transforms)

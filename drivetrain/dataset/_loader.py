@@ -7,13 +7,14 @@ from typing import Any, Literal, cast
 
 import torch
 from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data import IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import IterableDataset
 
 from drivetrain.dist import get_rank, sync_random_seed
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotReadyError, did_you_mean
 from drivetrain.typing import StateDict
 
 from ._keyed import WorkerStart, keyed
+from ._obstacles import generator_of, obstacle
 from ._order import Order, Position
 from ._passes import MainPass, Pass
 from ._samplers import DefaultSampler, InfiniteSampler
@@ -99,7 +100,7 @@ class DataLoader(TorchDataLoader[Any]):
         self._seed = seed
         self._position = Position()
         self._view: TorchDataLoader[Any] | None = None
-        self._why_not = self._obstacle()
+        self._why_not = obstacle(self, self._original is not None, streams)
         if seed is None and streams == "sample":
             sampler: Any = self._order(self._position).sampler
             self._seed = sampler.seed if type(sampler) in _OURS else sync_random_seed()
@@ -163,7 +164,7 @@ class DataLoader(TorchDataLoader[Any]):
         position = self._position_of(pass_index, consumed)
         if consumed and self._is_iterable and position.dataset is None:
             raise NotReadyError(
-                f"{type(self.dataset).__name__} is iterable: it is brought to batch {consumed} by load_state_dict alone."
+                f"{type(self.dataset).__name__} is iterable: only load_state_dict brings it to batch {consumed}."
             )
         self._position = position
         for sampler in (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None)):
@@ -277,7 +278,7 @@ class DataLoader(TorchDataLoader[Any]):
 
     def _restore(self, position: Position) -> None:
         """Bring a generator of the user's, or an iterable dataset, to where the pass begins; or note where that is."""
-        generator = _generator_of(self)
+        generator = generator_of(self)
         if generator is not None:
             if position.generator is None:
                 position.generator = generator.get_state()
@@ -301,7 +302,7 @@ class DataLoader(TorchDataLoader[Any]):
         return view
 
     def _new_view(self, position: Position) -> TorchDataLoader[Any]:
-        changed: dict[str, Any] = {"_iterator": None, "_view": None}
+        changed: dict[str, Any] = {"_iterator": None}
         if not self._is_iterable:
             changed["sampler" if self.batch_sampler is None else "batch_sampler"] = self._order(position)
         if self._streams == "sample":
@@ -316,21 +317,6 @@ class DataLoader(TorchDataLoader[Any]):
         view.__dict__.update(changed)
         return view
 
-    def _obstacle(self) -> str:
-        """Why positions are not known, or an empty string."""
-        if self._original is not None:
-            return f"{self._view_class.__name__} iterates in its own way; drop its __iter__ and _get_iterator."
-        if self._is_iterable:
-            return _iterable_obstacle(self.dataset, self.num_workers)
-        if not getattr(self, "in_order", True):
-            return "in_order=False hands batches out as they come, in an order of chance."
-        if self._streams == "worker" and _generator_of(self) is None and _shuffles_globally(self):
-            return (
-                f"{type(self.sampler).__name__} shuffles by torch's global generator. Give it a generator, use a "
-                "DefaultSampler, or streams='sample'."
-            )
-        return ""
-
 
 @functools.cache
 def _dressed_class(kind: Any) -> type[DataLoader]:
@@ -342,28 +328,6 @@ def _dressed_class(kind: Any) -> type[DataLoader]:
     return type(
         kind.__name__, (DataLoader, kind), {"_view_class": kind, "__module__": kind.__module__, "__doc__": kind.__doc__}
     )
-
-
-def _generator_of(loader: TorchDataLoader[Any]) -> torch.Generator | None:
-    """The generator that the user gave the sampler."""
-    for sampler in (loader.sampler, getattr(loader.batch_sampler, "sampler", None)):
-        generator = getattr(sampler, "generator", None)
-        if type(generator) is torch.Generator:
-            return generator
-    return None
-
-
-def _shuffles_globally(loader: TorchDataLoader[Any]) -> bool:
-    samplers = (loader.sampler, getattr(loader.batch_sampler, "sampler", None))
-    return any(type(sampler) in (RandomSampler, SubsetRandomSampler, WeightedRandomSampler) for sampler in samplers)
-
-
-def _iterable_obstacle(dataset: Any, num_workers: int) -> str:
-    if not (hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")):
-        return f"{type(dataset).__name__} is iterable and owns its order. Give it state_dict() and load_state_dict()."
-    if num_workers:
-        return f"the state of {type(dataset).__name__} lives in the worker processes. Use num_workers=0."
-    return ""
 
 
 def _check_count(name: str, value: Any) -> None:

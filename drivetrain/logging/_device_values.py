@@ -95,7 +95,7 @@ class DeviceFold:
 
     def add(self, entries: Sequence[Entry], before_epoch: int, capacity: int) -> None:
         """Fold `entries` in; the first `before_epoch` are of an earlier epoch, the newest `capacity` are kept whole."""
-        values = _one_vector(entries)
+        values = _one_vector(entries, self.tail)
         counts = [entry[1] for entry in entries]
         self._run.add(values, counts)
         if before_epoch < len(counts):
@@ -141,20 +141,27 @@ class _DeviceRunning:
         return Running(self.entries, self.weight, *numbers)
 
 
-def _one_vector(entries: Sequence[Entry]) -> Any:
-    """The values of `entries` in one tensor of shape (n,), float64 where the device has it, without a host read."""
+def _one_vector(entries: Sequence[Entry], earlier: Any | None) -> Any:
+    """The values of `entries` in one tensor of shape (n,), float64 where the device has it, without a host read.
+
+    `earlier` says where to put it when all of them are numbers.
+    """
     torch = _torch()
-    like = next(value for value, _, row in entries if row != HOST)
+    like: Any = next((value for value, _, row in entries if row != HOST), earlier)
     wide = torch.float32 if like.device.type == "mps" else torch.float64
     rows = {row for _, _, row in entries}
-    alike = len(rows) == 1 and all(
-        value.dtype is like.dtype and value.device == like.device and value.shape == like.shape
-        for value, _, _ in entries
-    )
-    if not alike:
+    if HOST in rows or len(rows) > 1 or not _are_alike([entry[0] for entry in entries]):
         return torch.stack([_wide_scalar(entry, like.device, wide) for entry in entries])
     block, row = torch.stack([entry[0] for entry in entries]), rows.pop()
     return (block if row == SCALAR else block[:, row]).to(wide)
+
+
+def _are_alike(tensors: Sequence[Any]) -> bool:
+    first = tensors[0]
+    return all(
+        tensor.dtype is first.dtype and tensor.device == first.device and tensor.shape == first.shape
+        for tensor in tensors
+    )
 
 
 def _wide_scalar(entry: Entry, device: Any, dtype: Any) -> Any:

@@ -17,6 +17,7 @@ from ._logger import print_log
 from ._running import Running
 from ._settle import lock, settle, take
 from ._tail import Array, Tail
+from ._values import as_array, is_number
 
 PENDING_LIMIT = 512
 """Entries a series holds back before it folds them together."""
@@ -93,7 +94,7 @@ class HistoryBuffer:
         Raises:
             ArgumentTypeError: not numbers.
         """
-        if not _is_number(log_val) or not _is_number(count):
+        if not is_number(log_val) or not is_number(count):
             raise ArgumentTypeError(
                 "update needs a number and a count that is a number, "
                 f"got {log_val!r} of type {type(log_val).__name__} and {count!r} of type {type(count).__name__}."
@@ -270,11 +271,12 @@ class HistoryBuffer:
         return values
 
     def _last(self, window: Any) -> tuple[Array, Array]:
-        self._settle()
         size = _window_size(window)
-        if self._tail.capacity < size < _EVERYTHING and self._has_lost_entries():
-            self._keep_more(size)
-        return self._tail.last(size)
+        with lock:
+            self._settle()
+            if self._tail.capacity < size < _EVERYTHING and self._has_lost_entries():
+                self._keep_more(size)
+            return self._tail.last(size)
 
     def _has_lost_entries(self) -> bool:
         """Whether older entries are gone because the hub keeps fewer than `max_length`."""
@@ -298,6 +300,8 @@ class HistoryBuffer:
     def _fold_pending(self) -> None:
         """Bring the entries held back together: numbers go to their place, device values are folded on the device."""
         with lock:
+            if not self._pending:  # another thread came first
+                return
             if self._fold is None and all(row == HOST for _, _, row in self._pending):
                 settle([self])
                 return
@@ -307,34 +311,26 @@ class HistoryBuffer:
 
     def _settle(self) -> None:
         """Put everything held back in its place, together with the other series of the hub."""
-        if self._settle_all is not None and (self._pending or self._fold):
-            self._settle_all()
-        if self._pending or self._fold:
-            settle([self])
+        with lock:
+            if self._settle_all is not None and (self._pending or self._fold):
+                self._settle_all()
+            if self._pending or self._fold:
+                settle([self])
 
     def _absorb(self, values: Sequence[Any], counts: Sequence[int]) -> None:
         batch = Running.of(values, counts)
         before_epoch = max(self._epoch_begin - self._run.entries, 0)
-        self._run.merge(batch)
-        self._epoch.merge(Running.of(values[before_epoch:], counts[before_epoch:]) if before_epoch else batch)
-        self._tail.extend(_array(values), np.array(counts))
+        self._run = self._run.merged(batch)
+        of_epoch = Running.of(values[before_epoch:], counts[before_epoch:]) if before_epoch else batch
+        self._epoch = self._epoch.merged(of_epoch)
+        self._tail.extend(as_array(values), np.array(counts))
 
     def _absorb_fold(self, fold: DeviceFold, numbers: Sequence[Sequence[float]]) -> None:
         run, epoch = fold.on_host(numbers)
-        self._run.merge(run)
-        self._epoch.merge(epoch)
+        self._run, self._epoch = self._run.merged(run), self._epoch.merged(epoch)
         if len(fold.tail_counts) < fold.entries:
             self._tail.clear()  # what stands there now came before entries that are gone
         self._tail.extend(np.array(numbers[0]), np.array(fold.tail_counts))
-
-
-def _array(values: Sequence[Any]) -> Array:
-    array = np.array(values)
-    return array if array.dtype.kind in "biuf" else array.astype(np.float64)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number, np.bool_))
 
 
 def _window_size(window: Any) -> int:

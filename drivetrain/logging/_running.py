@@ -47,13 +47,15 @@ class Running:
             return cls(len(values), sum(counts), total, np.min(values), np.max(values))
         return cls(len(values), sum(counts), total, min(values), max(values))
 
-    def merge(self, other: Running) -> None:
-        """Take in everything that `other` has seen."""
-        self.entries += other.entries
-        self.weight += other.weight
-        self.total += other.total
-        self.low = _least(self.low, other.low)
-        self.high = -_least(-self.high, -other.high)
+    def merged(self, other: Running) -> Running:
+        """The statistics of everything that either has seen; a new object, so a reader never sees half a change."""
+        return Running(
+            self.entries + other.entries,
+            self.weight + other.weight,
+            self.total + other.total,
+            _least(self.low, other.low),
+            -_least(-self.high, -other.high),
+        )
 
     @property
     def mean(self) -> np.float64:

@@ -210,10 +210,9 @@ class LogProcessor:
         return OrderedDict([*scalars.items(), *place.items()])
 
     def _is_smoothed(self, name: str) -> bool:
-        known = self._smoothed.get(name)
-        if known is None:
-            known = self._smoothed[name] = self.mean_pattern.search(name) is not None
-        return known
+        if name not in self._smoothed:
+            self._smoothed[name] = self.mean_pattern.search(name) is not None
+        return self._smoothed[name]
 
     def _remove_prefix(self, string: str, prefix: str) -> str:
         """`string` without `prefix`, if it begins so."""

@@ -398,7 +398,7 @@ def test_a_loop_may_seek_to_where_a_state_was_loaded():
 
 
 def test_an_iterable_dataset_cannot_be_sent_anywhere_by_number():
-    with pytest.raises(NotReadyError, match="load_state_dict alone"):
+    with pytest.raises(NotReadyError, match="only load_state_dict"):
         DataLoader(StatefulLines(), batch_size=2, seed=0).seek(0, 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -362,18 +363,35 @@ def test_without_any_hub_the_current_one_is_made() -> None:
     assert MessageHub.get_current_instance().instance_name == "mmengine"
 
 
-def test_no_update_of_any_thread_is_lost(hub: MessageHub) -> None:
+def test_a_series_may_turn_from_tensors_to_numbers_unread(hub: MessageHub) -> None:
+    for step in range(2000):
+        hub.update_scalar("x", torch.tensor(float(step)) if step < 600 else float(step))
+    assert hub.flush_count == 0
+    assert hub.get_scalar("x").mean("global") == pytest.approx(np.mean(range(2000)))
+    assert hub.get_scalar("x").data[0].tolist() == [float(step) for step in range(1900, 2000)]
+
+
+@pytest.fixture
+def busy_threads() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_no_update_of_any_thread_is_lost(hub: MessageHub, busy_threads: None) -> None:
     def work(offset: int) -> None:
-        for step in range(2000):
+        for step in range(8000):
             hub.update_scalar("x", float(offset + step))
+            if step % 2 == 0:
+                hub.get_scalar("x").mean(10)
 
     threads = [threading.Thread(target=work, args=(10000 * index,)) for index in range(4)]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        hub.flush()
     for thread in threads:
         thread.join()
-    expected = [10000 * index + step for index in range(4) for step in range(2000)]
-    assert hub.get_scalar("x").mean("global") * 8000 == pytest.approx(sum(expected))
-    assert hub.get_scalar("x")._run.entries == 8000
+    expected = [10000 * index + step for index in range(4) for step in range(8000)]
+    assert hub.get_scalar("x").max("global") == max(expected)
+    assert hub.get_scalar("x").mean("global") == pytest.approx(np.mean(expected))
+    assert hub.get_scalar("x")._run.entries == 32000
