@@ -3,7 +3,7 @@
     python examples/cifar10_resnet50.py                                        # downloads CIFAR-10
     python examples/cifar10_resnet50.py --data fashion-mnist --data-root ROOT  # without a network
 
-With `--data fashion-mnist`, ROOT holds the four files of Fashion-MNIST, packed or unpacked, or torchvision's layout of them.
+With `--data fashion-mnist`, ROOT holds the four files of Fashion-MNIST, packed or not, or torchvision's layout of them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def cifar10(root: str, train: bool) -> Dataset[Any]:
 
 
 def fashion_mnist(root: str, train: bool) -> Dataset[Any]:
-    augment = [transforms.RandomCrop(32, padding=2), transforms.RandomHorizontalFlip()] if train else [transforms.Pad(2)]
+    augment = (
+        [transforms.RandomCrop(32, padding=2), transforms.RandomHorizontalFlip()] if train else [transforms.Pad(2)]
+    )
     pipeline = transforms.Compose(
         [transforms.Grayscale(3), *augment, transforms.ToTensor(), transforms.Normalize([0.286] * 3, [0.353] * 3)]
     )

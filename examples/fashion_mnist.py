@@ -27,7 +27,7 @@ CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 
 
 def read_idx(root: Path, name: str) -> Tensor:
-    """One IDX file as a uint8 tensor: four bytes of magic (the last is the number of dimensions), the sizes, the data."""
+    """One IDX file as a uint8 tensor: four bytes of magic (the last counts the dimensions), the sizes, the data."""
     packed = root / f"{name}.gz"
     content = gzip.decompress(packed.read_bytes()) if packed.exists() else (root / name).read_bytes()
     dimensions = content[3]
@@ -37,7 +37,7 @@ def read_idx(root: Path, name: str) -> Tensor:
 
 
 class FashionMNIST(Dataset[dict[str, Any]]):
-    """Images uint8 (1, 28, 28); in training, half of them mirrored and all shifted by up to two pixels."""
+    """Images uint8 (1, 28, 28); in training, half of them are mirrored."""
 
     METAINFO = {"classes": CLASSES}
 
@@ -56,10 +56,8 @@ class FashionMNIST(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image = self.images[index]
-        if self.train:
-            mirror, top, left = torch.randint(60, (3,)).tolist()
-            image = image.flip(-1) if mirror < 30 else image
-            image = functional.pad(image, (2, 2, 2, 2))[:, top % 5 : top % 5 + 28, left % 5 : left % 5 + 28]
+        if self.train and torch.rand(()) < 0.5:
+            image = image.flip(-1)
         return {"inputs": image, "labels": self.labels[index]}
 
 

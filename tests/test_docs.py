@@ -26,7 +26,9 @@ def blocks_of(page: Path) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))], ids=lambda p: p.stem
+)
 def test_every_block_of_the_page_runs(page, tmp_path):
     program = tmp_path / f"{page.stem}_page.py"
     program.write_text(blocks_of(page), encoding="utf-8")

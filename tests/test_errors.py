@@ -202,8 +202,12 @@ def watched_loaders(monkeypatch):
     return started
 
 
-@pytest.mark.parametrize(("action", "error", "help_text"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_a_wrong_input_is_answered_with_help_before_any_loader_starts(tmp_path, watched_loaders, action, error, help_text):
+@pytest.mark.parametrize(
+    ("action", "error", "help_text"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_a_wrong_input_is_answered_with_help_before_any_loader_starts(
+    tmp_path, watched_loaders, action, error, help_text
+):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(error, match=f"(?s){help_text}") as caught:
@@ -218,7 +222,11 @@ def test_the_table_holds_at_least_forty_wrong_inputs():
 
 
 def test_every_error_is_also_one_of_pythons_own():
-    own = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.DrivetrainError)]
+    own = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.DrivetrainError)
+    ]
     builtin = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError, ImportError)
     assert all(issubclass(cls, builtin) for cls in own if cls is not errors.DrivetrainError)
 
@@ -230,5 +238,3 @@ def test_a_key_error_of_ours_prints_its_message_and_not_its_repr():
 def test_did_you_mean_ignores_case_and_is_silent_when_nothing_is_near():
     assert errors.did_you_mean("RESNET", ["ResNet"]) == " Did you mean 'ResNet'?"
     assert errors.did_you_mean("zzz", ["ResNet"]) == ""
-
-

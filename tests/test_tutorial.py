@@ -165,7 +165,7 @@ def test_the_default_preprocessor_is_there_and_moves_the_batch():
 
 def test_mixup_in_the_preprocessor_mixes_in_training_only(tmp_path):
     preprocessor = MixUpDataPreprocessor(num_class=10, alpha=0.2)
-    mixed, labels = preprocessor(images(6), training=True)
+    _, labels = preprocessor(images(6), training=True)
     assert labels.shape == (6, 10)
     torch.testing.assert_close(labels.sum(1), torch.ones(6))
     plain, classes = preprocessor(images(6), training=False)

@@ -35,7 +35,8 @@ def report(by: str, workers: int, ours: dict, theirs: dict) -> bool:
     steps = len(theirs["rows"])
     columns = {"loss": 0, "loss_ce": 1, "grad norm": 2, "lr": 3, "ids": 4}
     equal = {
-        name: sum(a[i] == b[i] for a, b in zip(ours["rows"], theirs["rows"], strict=False)) for name, i in columns.items()
+        name: sum(a[i] == b[i] for a, b in zip(ours["rows"], theirs["rows"], strict=False))
+        for name, i in columns.items()
     }
     weights = sum(torch.equal(ours["weights"][name], value) for name, value in theirs["weights"].items())
     metrics = ours["metrics"] == theirs["metrics"]
@@ -55,7 +56,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reference-python", required=True, help="interpreter with mmengine==0.10.7")
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, one thread; losses, norms, rates and ids of 100 steps, final weights, validation")
+    print(
+        f"torch {torch.__version__}, one thread; losses, norms, rates and ids of 100 steps, final weights, validation"
+    )
     good = True
     with tempfile.TemporaryDirectory() as scratch:
         for by in ("epoch", "iter"):

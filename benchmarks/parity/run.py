@@ -1,4 +1,4 @@
-"""One training run of 100 steps under one engine, for comparison bit by bit. The engines differ by their import root alone.
+"""One training run of 100 steps under one engine, for comparison bit by bit. Engines differ by their import root alone.
 
     python run.py --engine drivetrain --by epoch --workers 0 --out drivetrain.pt
 

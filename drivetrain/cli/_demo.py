@@ -32,7 +32,8 @@ def run(options: argparse.Namespace) -> None:
     curve = read_curve(runner)
     print(f"\nTrained {len(curve['accuracy'])} epochs in {seconds:.0f} s.")
     if curve["accuracy"]:
-        print(f"Validation accuracy: {100 * curve['accuracy'][-1][1]:.1f} % (best {100 * max(v for _, v in curve['accuracy']):.1f} %).")
+        values = [100 * value for _, value in curve["accuracy"]]
+        print(f"Validation accuracy: {values[-1]:.1f} % (best {max(values):.1f} %).")
     picture = draw_curve(curve, Path(runner.work_dir) / "curve.png")
     print(_farewell(runner, picture))
 
@@ -67,7 +68,9 @@ def build_runner(options: argparse.Namespace) -> Runner:
             {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "end": 20},
             {"type": "CosineAnnealingLR", "by_epoch": True, "convert_to_iter_based": True},
         ],
-        default_hooks={"checkpoint": {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2, "save_best": "accuracy"}},
+        default_hooks={
+            "checkpoint": {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2, "save_best": "accuracy"}
+        },
         resume=options.resume,
         randomness={"seed": options.seed},
         experiment_name="demo",

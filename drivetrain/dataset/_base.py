@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -23,9 +23,6 @@ from drivetrain.fileio import load
 
 from . import _annotations, _records
 from ._compose import Compose
-
-if TYPE_CHECKING:
-    from drivetrain.config import Config
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -95,7 +92,7 @@ class BaseDataset(Dataset[Any]):
     def __init__(
         self,
         ann_file: str | None = "",
-        metainfo: Mapping[str, Any] | Config | None = None,
+        metainfo: Mapping[str, Any] | None = None,
         data_root: str | None = "",
         data_prefix: dict[str, Any] = {"img_path": ""},  # noqa: B006
         filter_cfg: dict[str, Any] | None = None,
@@ -243,7 +240,7 @@ class BaseDataset(Dataset[Any]):
         return other
 
     @classmethod
-    def _load_metainfo(cls, metainfo: Mapping[str, Any] | Config | None = None) -> dict[str, Any]:
+    def _load_metainfo(cls, metainfo: Mapping[str, Any] | None = None) -> dict[str, Any]:
         merged = copy.deepcopy(cls.METAINFO)
         if metainfo is None:
             return merged

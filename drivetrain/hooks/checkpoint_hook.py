@@ -152,7 +152,7 @@ class CheckpointHook(Hook):
             runner.logger.info(f"Saving checkpoint at {done} iterations")
             self._save_checkpoint(runner)
 
-    def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None) -> None:  # type: ignore[override]
         """Save if a watched metric is better than it ever was.
 
         Raises:

@@ -74,10 +74,10 @@ class FilterDuplicateWarning(logging.Filter):
     """Lets a WARNING text pass once; other levels always pass.
 
     Args:
-        name: as `logging.Filter`: pass only records of this logger and below; empty for all.
+        name: name of the filter; it lets records of every logger pass.
     """
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "mmengine") -> None:
         super().__init__(name)
         self._seen: set[str] = set()
 

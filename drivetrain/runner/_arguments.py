@@ -117,9 +117,7 @@ def check_parts(given: Mapping[str, Any]) -> None:
         check_triple(stage, {name: given[name] for name in names})
     check_param_scheduler(given["param_scheduler"], given["optim_wrapper"])
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        check_part(
-            name, given[name], "__iter__", "dict(dataset=..., batch_size=32)"
-        )
+        check_part(name, given[name], "__iter__", "dict(dataset=..., batch_size=32)")
     for name in ("train_cfg", "val_cfg", "test_cfg"):
         check_part(name, given[name], "run", "dict(by_epoch=True, max_epochs=12)" if name == "train_cfg" else "dict()")
     check_part("optim_wrapper", given["optim_wrapper"], "step", "dict(optimizer=dict(type='SGD', lr=0.1))")

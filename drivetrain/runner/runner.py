@@ -19,7 +19,7 @@ from drivetrain.dist import broadcast_object_list, is_distributed, master_only
 from drivetrain.evaluator import BaseMetric, Evaluator
 from drivetrain.hooks import Hook, default_hooks
 from drivetrain.logging import MessageHub, MMLogger
-from drivetrain.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict, _ParamScheduler
+from drivetrain.optim import BaseOptimWrapper, OptimWrapper, _ParamScheduler
 from drivetrain.parallel import Strategy
 from drivetrain.registry import LOG_PROCESSORS, RUNNERS, STRATEGIES, DefaultScope
 from drivetrain.typing import ConfigType, Metrics
@@ -111,12 +111,12 @@ class Runner:
         load_from: str | None = None,
         resume: bool = False,
         launcher: str = "none",
-        env_cfg: dict[str, Any] = dict(dist_cfg=dict(backend="nccl")),  # noqa: B006, C408
+        env_cfg: dict[str, Any] = dict(dist_cfg=dict(backend="nccl")),  # noqa: B006
         log_processor: dict[str, Any] | None = None,
         log_level: str = "INFO",
         visualizer: Visualizer | dict[str, Any] | None = None,
         default_scope: str = "mmengine",
-        randomness: dict[str, Any] = dict(seed=None),  # noqa: B006, C408
+        randomness: dict[str, Any] = dict(seed=None),  # noqa: B006
         experiment_name: str | None = None,
         cfg: ConfigType | None = None,
         *,

@@ -87,7 +87,9 @@ class Counter:
 def test_schedules_step_by_what_they_count(several_optimizers):
     by_epoch, by_iter, waiting = Counter(True), Counter(False), Counter(True, need_val_args=True)
     chain = [by_epoch, by_iter, waiting]
-    runner = SimpleNamespace(schedulers_built=True, param_schedulers={"a": chain[:1], "b": chain[1:]} if several_optimizers else chain)
+    runner = SimpleNamespace(
+        schedulers_built=True, param_schedulers={"a": chain[:1], "b": chain[1:]} if several_optimizers else chain
+    )
     hook = ParamSchedulerHook()
     hook.after_train_iter(runner, 0)
     assert (len(by_epoch.steps), len(by_iter.steps), len(waiting.steps)) == (0, 1, 0)

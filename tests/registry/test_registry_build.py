@@ -1,7 +1,5 @@
 """Building: arguments, scopes, managed instances, inherited build functions, errors of constructors."""
 
-# ruff: noqa: C408  (configs are written as users write them: dict(type=...))
-
 from __future__ import annotations
 
 import functools

@@ -1,7 +1,5 @@
 """Why a name is not found: each reason has its own message."""
 
-# ruff: noqa: C408  (configs are written as users write them: dict(type=...))
-
 from __future__ import annotations
 
 from pathlib import Path

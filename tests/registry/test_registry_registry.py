@@ -1,7 +1,5 @@
 """The table itself: registering, looking up, scopes, locations."""
 
-# ruff: noqa: C408  (configs are written as users write them: dict(type=...))
-
 from __future__ import annotations
 
 import subprocess

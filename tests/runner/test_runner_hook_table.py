@@ -27,7 +27,11 @@ def table_of(*hooks):
 def test_lower_priority_runs_first_and_equal_priority_keeps_the_order_of_registration():
     calls = []
     table = table_of(
-        Named("b", calls), Named("d", calls, "LOW"), Named("c", calls), Named("a", calls, "HIGHEST"), Named("e", calls, 71)
+        Named("b", calls),
+        Named("d", calls, "LOW"),
+        Named("c", calls),
+        Named("a", calls, "HIGHEST"),
+        Named("e", calls, 71),
     )
     table.call("before_run", None, {})
     assert calls == ["a", "b", "c", "d", "e"]

@@ -6,7 +6,9 @@ from drivetrain.runner import calc_dynamic_intervals
 from drivetrain.runner.loops.intervals import interval_at
 
 
-@given(st.integers(1, 50), st.lists(st.tuples(st.integers(1, 200), st.integers(1, 50)), max_size=5), st.integers(0, 300))
+@given(
+    st.integers(1, 50), st.lists(st.tuples(st.integers(1, 200), st.integers(1, 50)), max_size=5), st.integers(0, 300)
+)
 def test_the_interval_at_a_position_is_that_of_the_last_milestone_reached(start, pairs, position):
     pairs = sorted(dict(pairs).items())
     milestones, intervals = calc_dynamic_intervals(start, pairs)

@@ -1,5 +1,6 @@
 """A resumed run is the uninterrupted one, bit by bit, at the borders of epochs and iterations."""
 
+import contextlib
 import random
 
 import numpy as np
@@ -51,10 +52,8 @@ def run(work_dir, train_cfg, interval, *, stop=None, resume=False, seed=7, strea
         resume=resume,
         **changes,
     )
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         runner.train()
-    except KeyboardInterrupt:
-        pass
     return runner, recorder
 
 
@@ -131,7 +130,7 @@ def test_load_from_takes_weights_alone(tmp_path):
 
 def test_weights_alone_cannot_be_resumed(tmp_path):
     torch.save(ToyNet().state_dict(), tmp_path / "weights.pth")
-    with pytest.raises(RuntimeError, match="no training state.*load_from"):
+    with pytest.raises(RuntimeError, match=r"no training state.*load_from"):
         build(tmp_path, resume=True, load_from=str(tmp_path / "weights.pth")).train()
 
 
@@ -164,5 +163,7 @@ def test_a_checkpoint_reads_without_an_allow_list_and_has_the_contracts_keys(tmp
     run(tmp_path, EPOCHS, 1)
     raw = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
     assert set(raw) == {"meta", "state_dict", "message_hub", "optimizer", "param_schedulers", "drivetrain"}
-    assert {"epoch", "iter", "cfg", "seed", "experiment_name", "time", "mmengine_version", "dataset_meta"} <= set(raw["meta"])
+    assert {"epoch", "iter", "cfg", "seed", "experiment_name", "time", "mmengine_version", "dataset_meta"} <= set(
+        raw["meta"]
+    )
     assert (raw["meta"]["epoch"], raw["meta"]["iter"]) == (2, 10)
