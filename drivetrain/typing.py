@@ -62,13 +62,24 @@ class LoopLike(Protocol):
     dataloader: Any
 
     @property
-    def epoch(self) -> int: ...  # noqa: D102
+    def epoch(self) -> int:
+        """Epochs made."""
+        ...
+
     @property
-    def iter(self) -> int: ...  # noqa: D102
+    def iter(self) -> int:
+        """Training steps made."""
+        ...
+
     @property
-    def max_epochs(self) -> int: ...  # noqa: D102
+    def max_epochs(self) -> int:
+        """Epochs to train."""
+        ...
+
     @property
-    def max_iters(self) -> int: ...  # noqa: D102
+    def max_iters(self) -> int:
+        """Training steps of the run."""
+        ...
 
 
 class RunnerLike(Protocol):
@@ -86,48 +97,112 @@ class RunnerLike(Protocol):
     schedulers_built: bool
 
     @property
-    def cfg_text(self) -> str: ...  # noqa: D102
-    @property
-    def hooks(self) -> list[Any]: ...  # noqa: D102
-    @property
-    def epoch(self) -> int: ...  # noqa: D102
-    @property
-    def iter(self) -> int: ...  # noqa: D102
-    @property
-    def max_epochs(self) -> int: ...  # noqa: D102
-    @property
-    def max_iters(self) -> int: ...  # noqa: D102
-    @property
-    def train_loop(self) -> Any: ...  # noqa: D102
-    @property
-    def val_loop(self) -> Any: ...  # noqa: D102
-    @property
-    def test_loop(self) -> Any: ...  # noqa: D102
-    @property
-    def train_dataloader(self) -> Any: ...  # noqa: D102
-    @property
-    def val_dataloader(self) -> Any: ...  # noqa: D102
-    @property
-    def test_dataloader(self) -> Any: ...  # noqa: D102
-    @property
-    def work_dir(self) -> str: ...  # noqa: D102
-    @property
-    def log_dir(self) -> str: ...  # noqa: D102
-    @property
-    def timestamp(self) -> str: ...  # noqa: D102
-    @property
-    def experiment_name(self) -> str: ...  # noqa: D102
-    @property
-    def seed(self) -> int | None: ...  # noqa: D102
-    @property
-    def rank(self) -> int: ...  # noqa: D102
-    @property
-    def world_size(self) -> int: ...  # noqa: D102
-    @property
-    def distributed(self) -> bool: ...  # noqa: D102
+    def cfg_text(self) -> str:
+        """The config as Python source."""
+        ...
 
-    def call_hook(self, fn_name: str, **kwargs: Any) -> None: ...  # noqa: D102
-    def save_checkpoint(self, out_dir: str, filename: str, **kwargs: Any) -> None: ...  # noqa: D102
+    @property
+    def hooks(self) -> list[Any]:
+        """All hooks, in the order in which they run."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Epochs made."""
+        ...
+
+    @property
+    def iter(self) -> int:
+        """Training steps made."""
+        ...
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs to train."""
+        ...
+
+    @property
+    def max_iters(self) -> int:
+        """Training steps of the run."""
+        ...
+
+    @property
+    def train_loop(self) -> Any:
+        """The train loop, built on first access, or None."""
+        ...
+
+    @property
+    def val_loop(self) -> Any:
+        """The validation loop, built on first access, or None."""
+        ...
+
+    @property
+    def test_loop(self) -> Any:
+        """The test loop, built on first access, or None."""
+        ...
+
+    @property
+    def train_dataloader(self) -> Any:
+        """The loader of the train loop, or None."""
+        ...
+
+    @property
+    def val_dataloader(self) -> Any:
+        """The loader of the validation loop, or None."""
+        ...
+
+    @property
+    def test_dataloader(self) -> Any:
+        """The loader of the test loop, or None."""
+        ...
+
+    @property
+    def work_dir(self) -> str:
+        """Folder of checkpoints."""
+        ...
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of this start's logs."""
+        ...
+
+    @property
+    def timestamp(self) -> str:
+        """When the runner was made."""
+        ...
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the run."""
+        ...
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the run."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        ...
+
+    @property
+    def distributed(self) -> bool:
+        """Whether several processes train together."""
+        ...
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call a point of every hook that overrides it."""
+        ...
+
+    def save_checkpoint(self, out_dir: str, filename: str, **kwargs: Any) -> None:
+        """Write the state of the run."""
+        ...
 
 
 DeviceLike: TypeAlias = "str | int | torch.device"

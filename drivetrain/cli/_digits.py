@@ -89,6 +89,7 @@ class _Block(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (N, channels, H / stride, W / stride) of (N, channels_in, H, W)."""
         return functional.relu(self.body(x) + self.shortcut(x))
 
 

@@ -103,11 +103,6 @@ def _is_part(value: Any, method: str) -> bool:
     return not isinstance(value, type) and (_is_config(value) or hasattr(value, method))
 
 
-def missing_stage(method: str, parts: str) -> ArgumentError:
-    """The error for a stage that was started and not configured."""
-    return ArgumentError(f"runner.{method}() needs {parts}, and the runner was made without them.")
-
-
 def check_parts(given: Mapping[str, Any]) -> None:
     """Check the arguments of the runner that belong together, and that each is an object or a config."""
     check_model(given["model"])

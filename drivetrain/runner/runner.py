@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -28,6 +27,7 @@ from drivetrain.visualization import Visualizer
 from . import _arguments as arguments
 from . import _build as build
 from . import _checkpointing as checkpointing
+from . import _stages as stages
 from ._environment import describe_environment, set_random_seed, setup_process
 from ._hook_table import HookTable
 from .log_processor import LogProcessor
@@ -168,8 +168,6 @@ class Runner:
         given = {name: copy.deepcopy(cfg[name]) for name in names}
         return cls(**given, cfg=cfg)
 
-    # -- what the run is ---------------------------------------------------------------------------------------------
-
     @property
     def experiment_name(self) -> str:
         """Name of the run, with its time stamp."""
@@ -262,15 +260,13 @@ class Runner:
     val_evaluator = _of_loop("val_loop", "evaluator", "The evaluator of the validation loop.", None)
     test_evaluator = _of_loop("test_loop", "evaluator", "The evaluator of the test loop.", None)
 
-    # -- what the run does -------------------------------------------------------------------------------------------
-
     def train(self) -> nn.Module:
         """Train, with validation where it is configured; returns the model."""
-        self._require("train", self._train_loop, "train_dataloader, train_cfg and optim_wrapper")
-        arguments.check_step(self.model, "train_step")
+        stages.check_configured(self, "train")
         if self._val_loop is not None:
-            arguments.check_step(self.model, "val_step")
-        with self._current():
+            stages.check_configured(self, "val")
+        self._hook_table.replan()
+        with stages.current_objects(self):
             loop = self.train_loop
             self.scale_lr(self.built_optim_wrapper(), self.auto_scale_lr)
             if self.param_schedulers is not None:
@@ -279,57 +275,24 @@ class Runner:
             self.call_hook("before_run")
             self._init_model_weights()
             self.load_or_resume()
-            self._count_updates(loop)
+            self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
             model: nn.Module = loop.run()
             self.call_hook("after_run")
         return model
 
     def val(self) -> Metrics:
         """Validate once; returns the metrics."""
-        return self._evaluate("val", "validation")
+        self._hook_table.replan()
+        return stages.evaluate(self, "val")
 
     def test(self) -> Metrics:
         """Test once; returns the metrics."""
-        return self._evaluate("test", "testing")
-
-    def _evaluate(self, mode: str, stage: str) -> Metrics:
-        self._require(mode, getattr(self, f"_{mode}_loop"), f"{mode}_dataloader, {mode}_cfg and {mode}_evaluator")
-        arguments.check_step(self.model, f"{mode}_step")
-        with self._current():
-            loop = getattr(self, f"{mode}_loop")
-            self.call_hook("before_run")
-            self.load_or_resume()
-            metrics: Metrics = loop.run()
-            self.call_hook("after_run")
-        return metrics
-
-    def _require(self, method: str, loop: Any, parts: str) -> None:
-        if loop is None:
-            raise arguments.missing_stage(method, parts)
-
-    @contextmanager
-    def _current(self) -> Iterator[None]:
-        """Make this run's logger, hub, visualizer and scope the current ones, for this context alone."""
-        with ExitStack() as stack:
-            stack.enter_context(MMLogger.use(self.logger))
-            stack.enter_context(MessageHub.use(self.message_hub))
-            stack.enter_context(Visualizer.use(self.visualizer))
-            stack.enter_context(DefaultScope.use(self.default_scope))
-            self._hook_table.replan()
-            yield
+        self._hook_table.replan()
+        return stages.evaluate(self, "test")
 
     def _init_model_weights(self) -> None:
         """Initialise the weights as the model's `init_cfg` says, once."""
-        model: Any = self.strategy.unwrap(self.model)
-        if hasattr(model, "init_weights"):
-            model.init_weights()
-
-    def _count_updates(self, loop: Any) -> None:
-        """Tell the optimizer wrapper where the run stands, for windows of accumulation and their last remainder."""
-        if hasattr(self.optim_wrapper, "initialize_count_status"):
-            self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
-
-    # -- set-up ------------------------------------------------------------------------------------------------------
+        stages.initialise_weights(self.strategy.unwrap(self.model))
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Join other processes, and set up start method, threads and limits."""
@@ -394,8 +357,6 @@ class Runner:
         if isinstance(log_processor, LogProcessor):
             return log_processor
         return LOG_PROCESSORS.build({"type": "LogProcessor", **log_processor})
-
-    # -- parts -------------------------------------------------------------------------------------------------------
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """The model from an object or a config."""
@@ -463,8 +424,6 @@ class Runner:
         """The test loop."""
         return build.build_evaluation_loop(loop, self, self._test_dataloader, self._test_evaluator, "test")
 
-    # -- hooks -------------------------------------------------------------------------------------------------------
-
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call `fn_name` of every hook that overrides it, in order of priority.
 
@@ -500,8 +459,6 @@ class Runner:
     def get_hooks_info(self) -> str:
         """The order in which hooks run, point by point."""
         return self._hook_table.describe()
-
-    # -- checkpoints -------------------------------------------------------------------------------------------------
 
     def load_or_resume(self) -> None:
         """Load or resume what the arguments `load_from` and `resume` say, once."""
