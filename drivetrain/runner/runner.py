@@ -30,6 +30,7 @@ from . import _checkpointing as checkpointing
 from . import _stages as stages
 from ._environment import describe_environment, set_random_seed, setup_process
 from ._hook_table import HookTable
+from ._performance import Performance
 from .log_processor import LogProcessor
 from .loops import BaseLoop
 from .priority import Priority
@@ -82,6 +83,8 @@ class Runner:
         experiment_name: name of the run; a time stamp is added.
         cfg: the whole config of the run, kept in log and checkpoints.
         strategy: how a step is spread over devices; a `Strategy` or its config. One device by default.
+        channels_last: lay images and the weights of convolutions out with the channels innermost.
+        collect_garbage_every: collect garbage each so many steps and never in between.
 
     Raises:
         ArgumentError: parts that belong together are incomplete, or a value is wrong.
@@ -121,9 +124,12 @@ class Runner:
         cfg: ConfigType | None = None,
         *,
         strategy: Strategy | dict[str, Any] | None = None,
+        channels_last: bool = False,
+        collect_garbage_every: int | None = None,
     ) -> None:
         self._keep_parts(locals())
         self._randomness = arguments.check_randomness(randomness)
+        self.performance = Performance(channels_last, collect_garbage_every)
         checkpointing.check_start(load_from, resume)
         self._load_from, self._resume, self._launcher = load_from, resume, launcher
         self._has_loaded = False
@@ -146,7 +152,8 @@ class Runner:
         self.message_hub = self.build_message_hub()
         self.visualizer = self.build_visualizer(visualizer)
         self.visualizer.add_config(self.cfg)
-        self.model = self.wrap_model(None, build.build_model(model, data_preprocessor))
+        model = self.performance.prepare_model(build.build_model(model, data_preprocessor))
+        self.model = self.wrap_model(None, model)
         self.register_hooks(default_hooks, custom_hooks)
         self.logger.info(f"Hooks will be executed in the following order:\n{self.get_hooks_info()}")
         self.dump_config()
@@ -276,7 +283,8 @@ class Runner:
             self._init_model_weights()
             self.load_or_resume()
             self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
-            model: nn.Module = loop.run()
+            with self.performance.around_training(self):
+                model: nn.Module = loop.run()
             self.call_hook("after_run")
         return model
 

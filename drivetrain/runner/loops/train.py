@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Union
 
 from torch import nn
@@ -81,11 +81,19 @@ class _TrainLoop(BaseLoop):
         """One training step, with the hooks around it."""
         runner = self._runner
         runner.call_hook("before_train_iter", batch_idx=batch_idx, data_batch=data_batch)
-        outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
+        outputs = self.train_step(data_batch)
         if type(outputs) is not dict:
             _check_outputs(outputs, runner.model)
         runner.call_hook("after_train_iter", batch_idx=batch_idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
+
+    def train_step(self, data_batch: Any) -> Any:
+        """Let the model take its step. What makes steps faster or measures them takes the place of this method."""
+        return self._runner.model.train_step(data_batch, optim_wrapper=self._runner.optim_wrapper)
+
+    def open_batches(self) -> Iterator[Any]:
+        """The batches of a pass, as hooks see them. What fetches or copies ahead takes the place of this method."""
+        return iter(self.dataloader)
 
     def _validate_if_due(self, last: int) -> None:
         """Run the validation loop at every `val_interval`-th position from `val_begin` on, and at the last."""
@@ -170,7 +178,7 @@ class EpochBasedTrainLoop(_TrainLoop):
         runner.model.train()
         if getattr(self.dataloader, "positions_known", False):
             self.dataloader.seek(self._epoch, self._first_batch)
-        for idx, data_batch in enumerate(self.dataloader, self._first_batch):
+        for idx, data_batch in enumerate(self.open_batches(), self._first_batch):
             self.run_iter(idx, data_batch)
         self._first_batch = 0
         runner.call_hook("after_train_epoch")
@@ -217,7 +225,7 @@ class IterBasedTrainLoop(_TrainLoop):
         check_count("max_iters", max_iters)
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_iters = max_iters
-        self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader)
+        self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader, lambda: self.open_batches())
 
     @property
     def max_epochs(self) -> int:
@@ -268,19 +276,20 @@ class _InfiniteDataloaderIterator:
     seed of the workers from torch's generator before it initialises the weights.
     """
 
-    def __init__(self, dataloader: DataLoader[Any]) -> None:
+    def __init__(self, dataloader: DataLoader[Any], open_batches: Callable[[], Iterator[Any]] | None = None) -> None:
         self._dataloader: Any = dataloader
+        self._open = open_batches or (lambda: iter(dataloader))
         self._iterator: Iterator[Any] | None = None
         self._epoch = 0
         if self._starts_at_once:
-            self._iterator = iter(dataloader)
+            self._iterator = self._open()
 
     def __iter__(self) -> _InfiniteDataloaderIterator:
         return self
 
     def __next__(self) -> Any:
         if self._iterator is None:
-            self._iterator = iter(self._dataloader)
+            self._iterator = self._open()
         try:
             return next(self._iterator)
         except StopIteration:
@@ -297,7 +306,7 @@ class _InfiniteDataloaderIterator:
         """Go on from a state of the loader."""
         self._epoch = state["pass_index"]
         self._dataloader.load_state_dict(state)
-        self._iterator = iter(self._dataloader) if self._starts_at_once else None
+        self._iterator = self._open() if self._starts_at_once else None
 
     def tell_sampler(self) -> None:
         """Tell the sampler its pass, which the hooks, for which a run by iteration is one epoch, do not know."""
@@ -310,7 +319,7 @@ class _InfiniteDataloaderIterator:
     def _first_of_next_pass(self) -> Any:
         self._epoch += 1
         self.tell_sampler()
-        self._iterator = iter(self._dataloader)
+        self._iterator = self._open()
         try:
             return next(self._iterator)
         except StopIteration:
