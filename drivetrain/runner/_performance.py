@@ -40,7 +40,7 @@ class Performance:
     def prepare_model(self, model: nn.Module) -> nn.Module:
         """Lay out the weights, before the model is placed on its device."""
         if self.channels_last:
-            return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return model.to(memory_format=torch.channels_last)
         return model
 
     @contextmanager

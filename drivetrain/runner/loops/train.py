@@ -225,7 +225,9 @@ class IterBasedTrainLoop(_TrainLoop):
         check_count("max_iters", max_iters)
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_iters = max_iters
-        self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader, lambda: self.open_batches())
+        self.dataloader_iterator = _InfiniteDataloaderIterator(
+            self.dataloader, open_batches=lambda: self.open_batches()
+        )
 
     @property
     def max_epochs(self) -> int:
@@ -276,7 +278,7 @@ class _InfiniteDataloaderIterator:
     seed of the workers from torch's generator before it initialises the weights.
     """
 
-    def __init__(self, dataloader: DataLoader[Any], open_batches: Callable[[], Iterator[Any]] | None = None) -> None:
+    def __init__(self, dataloader: DataLoader[Any], *, open_batches: Callable[[], Iterator[Any]] | None = None) -> None:
         self._dataloader: Any = dataloader
         self._open = open_batches or (lambda: iter(dataloader))
         self._iterator: Iterator[Any] | None = None
