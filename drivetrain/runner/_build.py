@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotReadyError, did_you_mean
 from drivetrain.evaluator import Evaluator
+from drivetrain.logging import MessageHub
 from drivetrain.optim import BaseOptimWrapper, OptimWrapperDict, build_optim_wrapper
 from drivetrain.registry import EVALUATOR, LOOPS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS, VISUALIZERS
 from drivetrain.typing import ConfigType
@@ -76,6 +77,13 @@ def build_optimizers(model: nn.Module, optim_wrapper: Any) -> BaseOptimWrapper:
             "'constructor' that builds several, or a dict of OptimWrapper objects."
         )
     return OptimWrapperDict(**wrappers)
+
+
+def log_to(wrapper: Any, hub: MessageHub) -> None:
+    """Let a wrapper, or each of several, log to `hub`: one made before the runner knows only the current hub of then."""
+    for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
+        if hasattr(part, "message_hub"):
+            part.message_hub = hub
 
 
 def _near_key(cfg: ConfigType, key: str) -> str:

@@ -128,7 +128,7 @@ class Runner:
         collect_garbage_every: int | None = None,
     ) -> None:
         self._keep_parts(locals())
-        self._randomness = arguments.check_randomness(randomness)
+        self._randomness_cfg = arguments.check_randomness(randomness)
         self.performance = Performance(channels_last, collect_garbage_every)
         checkpointing.check_start(load_from, resume)
         self._load_from, self._resume, self._launcher = load_from, resume, launcher
@@ -143,7 +143,7 @@ class Runner:
         os.makedirs(self._work_dir, exist_ok=True)
         self.strategy: Strategy = _build_strategy(strategy)
         self.setup_env(env_cfg)
-        self.set_randomness(**self._randomness)
+        self.set_randomness(**self._randomness_cfg)
         self._name_run(experiment_name)
         self.default_scope = DefaultScope.get_instance(self._experiment_name, scope_name=default_scope)
         self.log_processor = self.build_log_processor(log_processor or {})
@@ -206,12 +206,12 @@ class Runner:
         text = getattr(self.cfg, "pretty_text", None)
         return text if type(text) is str else dump_python(self.cfg)
 
-    max_epochs = _of_loop("_train_loop", "max_epochs", "Epochs to train; 0 before the train loop is built.")
-    max_iters = _of_loop("_train_loop", "max_iters", "Steps to train; 0 before the train loop is built.")
+    max_epochs = _of_loop("train_loop", "max_epochs", "Epochs to train; builds the train loop. 0 without training.")
+    max_iters = _of_loop("train_loop", "max_iters", "Steps to train; builds the train loop. 0 without training.")
     epoch = _of_loop("_train_loop", "epoch", "Epochs made.")
     iter = _of_loop("_train_loop", "iter", "Training steps made.")
-    val_interval = _of_loop("_train_loop", "val_interval", "Interval between validations.")
-    val_begin = _of_loop("_train_loop", "val_begin", "First epoch or iteration after which validation may come.")
+    val_interval = _of_loop("train_loop", "val_interval", "Interval between validations; builds the train loop.")
+    val_begin = _of_loop("train_loop", "val_begin", "First epoch or iteration after which validation may come.")
     rank = _of_loop("strategy", "rank", "Rank of this process.")
     world_size = _of_loop("strategy", "world_size", "Number of processes.")
 
@@ -228,7 +228,7 @@ class Runner:
     @property
     def deterministic(self) -> bool:
         """Whether torch was asked for deterministic algorithms."""
-        return bool(self._randomness["deterministic"])
+        return bool(self._randomness_cfg["deterministic"])
 
     @property
     def seed(self) -> int:
@@ -315,13 +315,14 @@ class Runner:
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False, *, streams: str = "sample"
     ) -> None:
         """Seed everything; see the argument `randomness`."""
-        self._randomness.update(seed=seed, diff_rank_seed=diff_rank_seed, deterministic=deterministic, streams=streams)
+        changes = {"seed": seed, "diff_rank_seed": diff_rank_seed, "deterministic": deterministic, "streams": streams}
+        self._randomness_cfg.update(changes)
         self._seed = set_random_seed(seed, deterministic=deterministic, diff_rank_seed=diff_rank_seed)
 
     def adopt_seed(self, seed: int) -> None:
         """Take over the seed of a resumed run, for this process and for loaders built already."""
         self.logger.info(f"Taking over seed {seed} of the resumed run (this run's own was {self._seed}).")
-        self.set_randomness(**{**self._randomness, "seed": seed})
+        self.set_randomness(**{**self._randomness_cfg, "seed": seed})
         for loop in (self._train_loop, self._val_loop, self._test_loop):
             if hasattr(getattr(loop, "dataloader", None), "reseed"):
                 loop.dataloader.reseed(seed)
@@ -335,7 +336,7 @@ class Runner:
         os.makedirs(self._log_dir, exist_ok=True)
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
-        streams = self._randomness["streams"]
+        streams = self._randomness_cfg["streams"]
         facts = {
             "device": self.strategy.device,
             "processes": self.world_size,
@@ -387,9 +388,10 @@ class Runner:
         return build.build_schedulers(scheduler, self)
 
     def built_optim_wrapper(self) -> Any:
-        """The optimizer wrapper, built now if it is still a config."""
+        """The optimizer wrapper, built now if it is still a config; it logs to the hub of this run."""
         if not isinstance(self.optim_wrapper, BaseOptimWrapper):
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        build.log_to(self.optim_wrapper, self.message_hub)
         return self.optim_wrapper
 
     def built_param_schedulers(self) -> Any:
@@ -416,8 +418,8 @@ class Runner:
         return build_dataloader(
             dataloader,
             seed=self.seed,
-            diff_rank_seed=bool(self._randomness["diff_rank_seed"]),
-            streams=self._randomness["streams"],
+            diff_rank_seed=bool(self._randomness_cfg["diff_rank_seed"]),
+            streams=self._randomness_cfg["streams"],
         )
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:

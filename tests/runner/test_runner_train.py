@@ -160,6 +160,14 @@ def test_parts_may_be_objects(tmp_path):
     assert runner.train_dataloader.dataset is data
 
 
+def test_a_wrapper_made_before_the_runner_logs_to_the_runners_hub(tmp_path):
+    model = ToyNet()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), clip_grad={"max_norm": 1.0})
+    runner = build(tmp_path, model=model, optim_wrapper=wrapper, param_scheduler=None, train_cfg={"max_epochs": 1})
+    runner.train()
+    assert runner.message_hub.get_scalar("train/grad_norm").current() > 0
+
+
 def test_a_plain_optimizer_is_wrapped(tmp_path):
     model = ToyNet()
     runner = build(
