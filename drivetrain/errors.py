@@ -51,6 +51,10 @@ class IsFolderError(DrivetrainError, IsADirectoryError):
     """A folder stands where a file was expected."""
 
 
+class NotAFolderError(DrivetrainError, NotADirectoryError):
+    """A file stands where a folder was expected."""
+
+
 class MissingPackageError(DrivetrainError, ImportError):
     """An optional package is needed and not installed; the message holds the `pip install` line."""
 
@@ -105,6 +109,14 @@ class NotSupportedError(DrivetrainError, NotImplementedError):
 
 class BatchDtypeError(BatchError, RuntimeError):
     """A network was given a dtype that it cannot compute with, such as the bytes of images that nobody normalised."""
+
+
+class CompileError(DrivetrainError, RuntimeError):
+    """A model cannot be compiled as asked."""
+
+
+class CaptureError(DrivetrainError, RuntimeError):
+    """A training step cannot be captured in a graph."""
 
 
 def nearest(name: str, options: Iterable[str], count: int = 3) -> list[str]:

@@ -114,7 +114,7 @@ def build_runner(options: argparse.Namespace) -> Runner:
         }
 
     return Runner(
-        model=SmallResNet(),
+        model={"type": SmallResNet},  # built by the runner, after seeding
         work_dir=options.work_dir,
         train_dataloader=loader(train=True),
         val_dataloader=loader(train=False),

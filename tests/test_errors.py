@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from toy import ToyAccuracy, ToyNet, build, loader, only_training
+from toy import ToyAccuracy, ToyData, ToyNet, build, loader, only_training
 
 from drivetrain import errors
 from drivetrain.checkpoint import load_checkpoint, save_checkpoint
@@ -56,6 +56,11 @@ class NoDict(BaseMetric):
 
     def compute_metrics(self, results: Any) -> Any:
         return 0.5
+
+
+class NoLength:
+    def __getitem__(self, index: int) -> Any:
+        return index
 
 
 def sgd(model: nn.Module | None = None, **kwargs: Any) -> OptimWrapper:
@@ -112,6 +117,14 @@ CASES: list[tuple[str, Any, type[Exception], str]] = [
     ("an unknown default hook type", lambda d: build(d, default_hooks={"logger": {"type": "LogerHook"}}), KeyError, "LoggerHook"),
     ("a hook that is no hook", lambda d: build(d, custom_hooks=[ToyNet()]), TypeError, "must be a Hook"),
     ("a hook's priority misspelt", lambda d: build(d, custom_hooks=[{"type": "EMAHook", "priority": "NORML"}]), ValueError, "'NORMAL'"),
+    ("one hook in place of a list", lambda d: build(d, custom_hooks={"type": "EMAHook"}), TypeError, "custom_hooks.*list"),
+    ("default hooks as a list", lambda d: build(d, default_hooks=[{"type": "LoggerHook"}]), TypeError, "default_hooks.*logger="),
+    ("randomness that is a number", lambda d: build(d, randomness=3), TypeError, "dict\\(seed=3\\)"),
+    ("a visualizer's name alone", lambda d: build(d, visualizer="Visualizer"), TypeError, "dict\\(type='Visualizer'"),
+    ("resume with a path", lambda d: build(d, resume="epoch_3.pth"), TypeError, "load_from='epoch_3.pth', resume=True"),
+    ("a work dir that is a file", lambda d: build(Path(write(d / "f", b""))), OSError, "is a file"),
+    ("a torch schedule", lambda d: build(d, param_scheduler=torch.optim.lr_scheduler.StepLR(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1), 1)), TypeError, "drivetrain.optim"),
+    ("a config without a model", lambda d: Runner.from_cfg({"modle": {"type": "ResNet"}, "work_dir": str(d)}), ValueError, "'model'.*'modle'"),
     ("an unknown log processor argument", lambda d: build(d, log_processor={"windowsize": 3}), TypeError, "window_size"),
     # how long and when
     ("val_interval=0", lambda d: build(d, train_cfg={"max_epochs": 2, "val_interval": 0}).train(), ValueError, "at least 1.*leave out"),
@@ -144,6 +157,7 @@ CASES: list[tuple[str, Any, type[Exception], str]] = [
     ("forward returns a tensor in mode loss", lambda d: step(torch.tensor(1.0)), errors.LossError, "dict"),
     ("forward without mode", lambda d: NoMode().val_step(BATCH), TypeError, "mode"),
     ("a batch key that forward does not take", lambda d: ToyNet().val_step({"input": IMAGES, "labels": LABELS}), TypeError, "inputs"),
+    ("a list of images without a preprocessor", lambda d: ToyNet().val_step({"inputs": list(IMAGES), "labels": LABELS}), TypeError, "default_collate.*ImgDataPreprocessor"),
     ("mean without std", lambda d: ImgDataPreprocessor(mean=[1.0, 2.0, 3.0]), ValueError, "std"),
     ("two channel swaps", lambda d: ImgDataPreprocessor(bgr_to_rgb=True, rgb_to_bgr=True), ValueError, "bgr_to_rgb"),
     ("an unknown initialiser", lambda d: Sequential(nn.Linear(2, 2), init_cfg={"type": "Kamiing", "layer": "Linear"}).init_weights(), KeyError, "Kaiming"),
@@ -163,6 +177,11 @@ CASES: list[tuple[str, Any, type[Exception], str]] = [
     ("a pipeline step that is a number", lambda d: BaseDataset(lazy_init=True, pipeline=[3]), TypeError, "callable|dict"),
     ("an unknown transform", lambda d: BaseDataset(lazy_init=True, pipeline=[{"type": "NoSuchTransform"}]), KeyError, "NoSuchTransform"),
     ("an unknown loader argument", lambda d: Runner.build_dataloader(loader(num_worker=2)), TypeError, "num_workers"),
+    ("a sampler's name alone", lambda d: Runner.build_dataloader({**loader(), "sampler": "DefaultSampler"}), TypeError, "dict\\(type='DefaultSampler'"),
+    ("a dataset's name alone", lambda d: Runner.build_dataloader({**loader(), "dataset": "CocoDataset"}), TypeError, "dict\\(type='CocoDataset'"),
+    ("a dataset class", lambda d: Runner.build_dataloader({**loader(), "dataset": ToyData}), TypeError, "ToyData\\(...\\)"),
+    ("a dataset without length", lambda d: Runner.build_dataloader({**loader(), "dataset": NoLength()}), TypeError, "NoLength.*__len__"),
+    ("shuffle beside a sampler", lambda d: Runner.build_dataloader(loader() | {"shuffle": True}), ValueError, "shuffle.*sampler"),
     ("an unknown sampler", lambda d: Runner.build_dataloader({**loader(), "sampler": {"type": "DefaultSamplr"}}), KeyError, "DefaultSampler"),
     ("an unknown collate function", lambda d: Runner.build_dataloader(loader(collate_fn={"type": "default_colate"})), KeyError, "default_collate"),
     ("a dataset that is no dataset", lambda d: RepeatDataset(dataset=3, times=2), TypeError, "dataset"),
@@ -170,6 +189,8 @@ CASES: list[tuple[str, Any, type[Exception], str]] = [
     ("instances of unequal length", lambda d: InstanceData(a=torch.zeros(3), b=torch.zeros(4)), Exception, "4"),
     ("pixels of another shape", lambda d: PixelData(a=torch.zeros(1, 4, 4), b=torch.zeros(1, 5, 4)), Exception, "5"),
     # evaluation
+    ("a metric class", lambda d: Evaluator(NoDict), TypeError, "NoDict\\(...\\)"),
+    ("predictions that are None", lambda d: Evaluator(NoDict()).process(None), errors.MetricError, "mode='predict'"),
     ("a metric that returns no dict", lambda d: evaluate(NoDict()), TypeError, "NoDict"),
     ("two metrics with one key", lambda d: evaluate(ToyAccuracy(), ToyAccuracy()), ValueError, "accuracy"),
     ("an unknown metric", lambda d: Evaluator({"type": "Accurracy"}), KeyError, "Accurracy"),

@@ -23,6 +23,8 @@ _FACTORIES["None"] = None
 # packages) are pointers or need their package.
 _RAW_KINDS = frozenset("biufcSUmMV")
 _ITEM_KINDS = frozenset("biufcSU")
+# The 80-bit numbers of x86, which NumPy keeps in 12 or 16 bytes.
+_X87_BYTES, _X87_FRACTION_BITS = 10, 63
 _TORCH_TYPES = frozenset(np.dtype(name) for name in "?bhilqBHILQefdFD")
 
 
@@ -76,7 +78,30 @@ def _take_array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
         return {"data": _as_tensor(array)}
     described = _take_numpy_dtype(dtype)
     raw = np.frombuffer(array.tobytes() or b"\0", np.uint8).copy()
+    if array.nbytes:
+        raw.reshape(-1, dtype.itemsize)[:, ~_value_bytes(dtype)] = 0
     return {"dtype": described, "shape": list(array.shape), "raw": torch.from_numpy(raw)}
+
+
+def _value_bytes(dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Which bytes of an item hold its value, bool (itemsize,).
+
+    The others are the padding of long doubles and the gaps between fields: what the memory held before, which differs
+    from run to run and has no place in a file.
+    """
+    if dtype.fields is not None:
+        held = np.zeros(dtype.itemsize, bool)
+        for field, offset, *_ in dtype.fields.values():
+            held[offset : offset + field.itemsize] |= _value_bytes(field)
+        return held
+    if dtype.subdtype is not None:
+        base = dtype.subdtype[0]
+        return np.tile(_value_bytes(base), dtype.itemsize // max(base.itemsize, 1))
+    if dtype.char in "gG" and np.finfo(np.longdouble).nmant == _X87_FRACTION_BITS:
+        size = np.dtype("g").itemsize
+        number = np.arange(size) < _X87_BYTES
+        return np.tile(number if dtype.isnative else number[::-1], dtype.itemsize // size)
+    return np.ones(dtype.itemsize, bool)
 
 
 def _as_tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:

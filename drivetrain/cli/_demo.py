@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,29 +15,39 @@ from drivetrain.runner import Runner
 
 from ._digits import Accuracy, Digits, SmallResNet
 
+_WORK_DIR = "work_dirs/demo"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--work-dir", default="work_dirs/demo", help="where logs and checkpoints go (%(default)s)")
+    parser.add_argument("--work-dir", default=_WORK_DIR, help="where logs and checkpoints go (%(default)s)")
     parser.add_argument("--epochs", type=int, default=12, help="epochs to train (%(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="worker processes that load data (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work dir")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Train, draw the curves, and say what to try next."""
+def run(options: argparse.Namespace) -> int:
+    """Train, draw the curves, and say what to try next; returns the exit code, 130 after Ctrl-C."""
     runner = build_runner(options)
     start = time.perf_counter()
-    runner.train()
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. Go on with: drivetrain demo --resume{_changed(options)}", file=sys.stderr)
+        return 130
     seconds = time.perf_counter() - start
     curve = read_curve(runner)
-    print(f"\nTrained {len(curve['accuracy'])} epochs in {seconds:.0f} s.")
+    print(f"\n{runner.epoch} epochs trained; this start took {seconds:.0f} s.")
     if curve["accuracy"]:
         values = [100 * value for _, value in curve["accuracy"]]
         print(f"Validation accuracy: {values[-1]:.1f} % (best {max(values):.1f} %).")
     picture = draw_curve(curve, Path(runner.work_dir) / "curve.png")
-    print(_farewell(runner, picture))
+    print(f"\nCurves:           {picture}")
+    print(f"Best checkpoint:  {runner.message_hub.get_info('best_ckpt', 'none')}")
+    print(f"Log and scalars:  {runner.log_dir}\n")
+    print(suggestions(options))
+    return 0
 
 
 def build_runner(options: argparse.Namespace) -> Runner:
@@ -51,9 +63,11 @@ def build_runner(options: argparse.Namespace) -> Runner:
         }
 
     return Runner(
-        model=SmallResNet(
-            data_preprocessor={"type": "ImgDataPreprocessor", "mean": [4.9], "std": [6.0]},
-        ),
+        # A config rather than an object: the runner builds it after seeding, so that one seed gives one run.
+        model={
+            "type": SmallResNet,
+            "data_preprocessor": {"type": "ImgDataPreprocessor", "mean": [4.9], "std": [6.0]},
+        },
         work_dir=options.work_dir,
         train_dataloader=loader(train=True),
         val_dataloader=loader(train=False),
@@ -78,14 +92,13 @@ def build_runner(options: argparse.Namespace) -> Runner:
 
 
 def read_curve(runner: Runner) -> dict[str, list[tuple[int, float]]]:
-    """Loss by step and accuracy by epoch, over all starts of this run in its work dir."""
+    """Loss by step and accuracy by epoch, over all starts in the work dir: each takes over from its first step on."""
     curve: dict[str, list[tuple[int, float]]] = {"loss": [], "accuracy": []}
     for file in sorted(Path(runner.work_dir).glob("*/vis_data/scalars.json")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            for name, points in curve.items():
-                if name in row:
-                    points.append((row["step"], row[name]))
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for name, points in curve.items():
+            new = [(row["step"], row[name]) for row in rows if name in row]
+            curve[name] = [point for point in points if not new or point[0] < new[0][0]] + new
     return curve
 
 
@@ -105,25 +118,29 @@ def draw_curve(curve: dict[str, list[tuple[int, float]]], path: Path) -> Path:
     for axes, name, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("step", "epoch"), strict=True):
         axes.plot(*zip(*curve[name], strict=True) if curve[name] else ([], []), color="#2a6f97")
         axes.set(title={"loss": "training loss", "accuracy": "validation accuracy"}[name], xlabel=label)
+        axes.locator_params(axis="x", integer=True)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     return path
 
 
-def _farewell(runner: Runner, picture: Path) -> str:
-    work_dir = Path(runner.work_dir)
-    best = sorted(work_dir.glob("best_accuracy_*.pth"))
+def suggestions(options: argparse.Namespace) -> str:
+    """What to try after the demo, with the options that this start was given."""
+    changed = _changed(options)
     return "\n".join(
         [
-            "",
-            f"Curves:           {picture}",
-            f"Best checkpoint:  {best[-1] if best else 'none'}",
-            f"Log and scalars:  {runner.log_dir}",
-            "",
             "What to try next:",
-            "  drivetrain demo --resume --epochs 20        go on where this run ended",
-            "  drivetrain demo --workers 2                 the same numbers, loaded by two processes",
-            "  docs/first-run.md                           write this run yourself, in forty lines",
-            "  examples/fashion_mnist.py                   the same on 60,000 images",
+            f"  drivetrain demo --workers 2{changed}",
+            "      the same numbers, loaded by two processes",
+            f"  drivetrain demo --resume --epochs {options.epochs + 8}{changed}",
+            "      go on where this run ended, at the learning rate where its schedule ended",
+            "  docs/first-run.md",
+            "      write this run yourself",
+            "  examples/fashion_mnist.py",
+            "      the same on 60,000 images",
         ]
     )
+
+
+def _changed(options: argparse.Namespace) -> str:
+    return "" if options.work_dir == _WORK_DIR else f" --work-dir {shlex.quote(str(options.work_dir))}"

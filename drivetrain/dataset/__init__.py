@@ -3,6 +3,7 @@
 from ._base import BaseDataset as BaseDataset
 from ._base import force_full_init as force_full_init
 from ._build import build_dataloader as build_dataloader
+from ._build import streams_by_default as streams_by_default
 from ._collate import COLLATE_FUNCTIONS as COLLATE_FUNCTIONS
 from ._collate import default_collate as default_collate
 from ._collate import pseudo_collate as pseudo_collate

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import IterableDataset
 
+from drivetrain.device import has_pinned_memory
 from drivetrain.dist import get_rank, get_world_size
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotFoundError, did_you_mean
 from drivetrain.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
@@ -21,6 +24,21 @@ from ._workers import worker_init_fn
 
 _TORCH_KEYS = tuple(inspect.signature(TorchDataLoader.__init__).parameters)[1:]
 _KEYS = (*_TORCH_KEYS, "num_batch_per_epoch", "disable_subprocess_warning")
+_default_streams: ContextVar[StreamsMode] = ContextVar("default_streams", default="sample")
+
+
+@contextmanager
+def streams_by_default(streams: StreamsMode) -> Iterator[None]:
+    """Give loaders that are built inside the block these streams, unless they ask for others.
+
+    A run builds its loaders in such blocks: loops of other packages call `build_dataloader` with the contract's
+    arguments, which have no place for streams.
+    """
+    token = _default_streams.set(streams)
+    try:
+        yield
+    finally:
+        _default_streams.reset(token)
 
 
 def build_dataloader(
@@ -28,7 +46,7 @@ def build_dataloader(
     seed: int | None = None,
     diff_rank_seed: bool = False,
     *,
-    streams: StreamsMode = "sample",
+    streams: StreamsMode | None = None,
 ) -> DataLoader:
     """A loader from its config.
 
@@ -36,23 +54,26 @@ def build_dataloader(
     gets `dataset` and `seed`, or None for torch's), `batch_sampler` (likewise; gets `sampler` and `batch_size`),
     `collate_fn` (a callable, or a config for FUNCTIONS whose other keys are passed on; by default `pseudo_collate`),
     `worker_init_fn` (likewise; by default the function of that name), `num_batch_per_epoch` (use only as many samples
-    as make so many batches), `disable_subprocess_warning`, and all arguments of torch's `DataLoader`.
+    as make so many batches), `disable_subprocess_warning`, and all arguments of torch's `DataLoader`; of these
+    `pin_memory` is by default True where there is an accelerator that copies from pinned memory.
 
     Args:
         dataloader: the config, which is not changed; or a torch loader, which `DataLoader.adopt` takes over.
         seed: seed of the sampler's order and of the random streams.
         diff_rank_seed: ranks have different seeds; the sampler then draws a common one.
-        streams: 'sample' or 'worker'; see `DataLoader`.
+        streams: 'sample' or 'worker'; see `DataLoader`. By default those of the run, 'sample' outside of one.
 
     Raises:
         ArgumentTypeError: a key is unknown or a value of a wrong type. Nothing is built then.
         ArgumentError: a value is wrong.
         NotFoundError: `dataset` or `sampler` is missing, or a name is not registered.
     """
+    streams = _default_streams.get() if streams is None else streams
     if not is_config(dataloader):
         return DataLoader.adopt(dataloader, seed=seed, streams=streams)  # type: ignore[arg-type]
     cfg = dict(dataloader.items())  # type: ignore[union-attr]
     _check(cfg)
+    cfg.setdefault("pin_memory", has_pinned_memory())
     cfg["worker_init_fn"] = _worker_init(cfg, seed)
     cfg.update(_collate(cfg))
     dataset = cfg["dataset"] = _dataset(cfg)
@@ -69,6 +90,13 @@ def _check(cfg: dict[str, Any]) -> None:
             )
     if "dataset" not in cfg:
         raise NotFoundError("a dataloader needs a dataset: dict(dataset=dict(type=...), sampler=..., batch_size=...).")
+    for key in ("dataset", "sampler", "batch_sampler"):
+        _check_made(key, cfg.get(key))
+    if cfg.get("shuffle") and (cfg.get("sampler") is not None or cfg.get("batch_sampler") is not None):
+        raise ArgumentError(
+            "shuffle=True and a sampler both say in which order the samples come. Keep one: "
+            "sampler=dict(type='DefaultSampler', shuffle=True)."
+        )
     for key, least in (("batch_size", 1), ("num_workers", 0), ("num_batch_per_epoch", 1)):
         value = cfg.get(key, least)
         if value is not None or key == "num_workers":
@@ -76,6 +104,19 @@ def _check(cfg: dict[str, Any]) -> None:
     if type(cfg.get("disable_subprocess_warning", False)) is not bool:
         raise ArgumentTypeError(
             f"disable_subprocess_warning must be a bool, got {cfg['disable_subprocess_warning']!r}."
+        )
+
+
+def _check_made(key: str, value: Any) -> None:
+    """Refuse a name or a class in place of an object: text has a length and items, and would pass for either."""
+    if type(value) is str:
+        raise ArgumentTypeError(
+            f"{key} must be an object or a config, got the text {value!r}. Write {key}=dict(type={value!r}, ...)."
+        )
+    if isinstance(value, type):
+        raise ArgumentTypeError(
+            f"{key} must be an object or a config, got the class {value.__name__}. Create it, "
+            f"{key}={value.__name__}(...), or write {key}=dict(type={value.__name__}, ...)."
         )
 
 
@@ -125,9 +166,14 @@ def _sampler(cfg: dict[str, Any], dataset: Any, seed: int | None) -> Any:
             )
         cfg["sampler"] = {"type": "DefaultSampler", "shuffle": bool(cfg.pop("shuffle"))}
     sampler = cfg["sampler"]
-    return (
-        DATA_SAMPLERS.build(sampler, default_args={"dataset": dataset, "seed": seed}) if is_config(sampler) else sampler
-    )
+    if not is_config(sampler):
+        return sampler
+    if not hasattr(dataset, "__len__"):
+        raise ArgumentTypeError(
+            f"a sampler deals out the indices of a dataset, and {type(dataset).__name__} has no __len__ to say how "
+            "many there are. Define it, or derive the dataset from torch.utils.data.IterableDataset, without a sampler."
+        )
+    return DATA_SAMPLERS.build(sampler, default_args={"dataset": dataset, "seed": seed})
 
 
 def _worker_init(cfg: dict[str, Any], seed: int | None) -> Callable[..., Any] | None:

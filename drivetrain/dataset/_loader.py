@@ -135,6 +135,19 @@ class DataLoader(TorchDataLoader[Any]):
         """Batches that this pass has handed out; those that workers fetched ahead are not among them."""
         return 0 if self._position.ended else self._position.consumed
 
+    @property
+    def _iterator(self) -> Any:
+        """The iterator of persistent workers, under torch's name.
+
+        Hooks that switch the pipeline set it to None: the next pass starts workers anew, with the dataset of then.
+        """
+        return getattr(self.__dict__.get("_view"), "_iterator", None)
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        if iterator is None:
+            self._view = None
+
     def reseed(self, seed: int) -> None:
         """Take another seed for the passes to come; a sampler of ours that had the old one takes it too."""
         sampler: Any = self._order(self._position).sampler

@@ -15,6 +15,11 @@ def get_device() -> str:
     return "cpu" if accelerator is None else accelerator.type
 
 
+def has_pinned_memory() -> bool:
+    """Whether memory of the host can be pinned for the accelerator, so that copies are fast and nothing waits."""
+    return get_device() not in ("cpu", "mps")
+
+
 def is_cuda_available() -> bool:
     """Whether the accelerator is a CUDA (or ROCm) GPU."""
     return get_device() == "cuda"

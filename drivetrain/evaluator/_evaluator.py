@@ -116,6 +116,11 @@ def _as_metric(metric: Any) -> Any:
     """The metric itself, built from its config and wrapped where it streams."""
     if issubclass(type(metric), Mapping):
         metric = METRICS.build(metric)
+    if isinstance(metric, type):
+        raise ArgumentTypeError(
+            f"a metric must be an object or a config, got the class {metric.__name__}. "
+            f"Create it: {metric.__name__}(...)."
+        )
     if _has(metric, "process", "evaluate"):
         return metric
     if _has(metric, "update", "compute", "reset"):
@@ -133,6 +138,11 @@ def _has(value: Any, *methods: str) -> bool:
 def _elements_as_dicts(data_samples: Any) -> Any:
     if issubclass(type(data_samples), Mapping):
         return data_samples
+    if not hasattr(data_samples, "__iter__"):
+        raise MetricError(
+            f"the evaluator was given {data_samples!r} of type {type(data_samples).__name__} as predictions. Let "
+            "forward(mode='predict') return a list with one entry a sample, a tuple of tensors, or a dict."
+        )
     return [sample.to_dict() if issubclass(type(sample), BaseDataElement) else sample for sample in data_samples]
 
 

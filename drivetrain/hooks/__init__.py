@@ -5,6 +5,7 @@ from .checkpoint_hook import CheckpointHook as CheckpointHook
 from .ema_hook import EMAHook as EMAHook
 from .hook import DATA_BATCH as DATA_BATCH
 from .hook import Hook as Hook
+from .hook import method_at as method_at
 from .hook import overrides_point as overrides_point
 from .iter_timer_hook import IterTimerHook as IterTimerHook
 from .logger_hook import LoggerHook as LoggerHook

@@ -122,12 +122,14 @@ class EMAHook(Hook):
     def after_load_checkpoint(self, runner: RunnerLike, checkpoint: dict[str, Any]) -> None:
         """On resume, give the average its weights and the model the weights in training.
 
-        A file loaded for its weights alone keeps the average in `state_dict`, for the model to start from.
+        A file loaded for its weights alone keeps the average in `state_dict`, for the model to start from; the average
+        stands at the same weights, so that a subclass may put it into the model before the first update.
 
         Raises:
             CheckpointError: the file's average does not fit.
         """
         if not getattr(runner, "_resume", False):
+            self._start_from(checkpoint.get("state_dict") or {})
             return
         if "ema_state_dict" not in checkpoint:
             runner.logger.warning("The checkpoint has no ema_state_dict: the average starts anew from its weights.")
@@ -170,6 +172,15 @@ class EMAHook(Hook):
     def _copy_source(self) -> None:
         for averaged, source in self._pairs():
             averaged.copy_(source)
+
+    @torch.no_grad()
+    def _start_from(self, weights: dict[str, Any]) -> None:
+        """Copy what fits of the weights that the model is about to load; what does not is reported by the load."""
+        own = dict(_named_tensors(self.ema_model.module))
+        for name, value in weights.items():
+            target = own.get(name.removeprefix("module."))
+            if target is not None and target.shape == value.shape:
+                target.copy_(value)
 
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
         """The tensors that are averaged, each with the model's own; one that modules share comes once."""

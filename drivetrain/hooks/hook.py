@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+import functools
+from collections.abc import Callable
+from typing import Any, Union, cast
 
 from drivetrain.typing import RunnerLike
 
@@ -206,6 +208,17 @@ class Hook:
 def overrides_point(hook: object, point: str) -> bool:
     """Whether `hook` defines `point`: in its class, on the instance, or through the `_before_iter`-style chain."""
     return any(_is_redefined(hook, name) for name in (point, *_chain_of(point)))
+
+
+def method_at(hook: object, point: str) -> Callable[..., Any]:
+    """What to call at `point`: the hook's own method, or straight away the shared one that it leads to.
+
+    A hook that overrides `_before_iter` alone is spared the way through `Hook.before_train_iter`, at every step.
+    """
+    shared = "".join(_chain_of(point))
+    if shared not in _ITER_CHAIN or _is_redefined(hook, point) or not _is_redefined(hook, shared):
+        return cast("Callable[..., Any]", getattr(hook, point))
+    return functools.partial(getattr(hook, shared), mode=point.split("_")[1])
 
 
 def _chain_of(point: str) -> tuple[str, ...]:

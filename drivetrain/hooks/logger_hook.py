@@ -18,6 +18,8 @@ from .hook import DATA_BATCH, Hook
 SUFFIX_TYPE = Union[Sequence[str], str]  # noqa: UP007
 """One ending of file names, or several."""
 
+_NOT_ASKED = -1
+
 
 @HOOKS.register_module()
 class LoggerHook(Hook):
@@ -69,7 +71,7 @@ class LoggerHook(Hook):
         self.backend_args = _checked_backend(out_dir, file_client_args, backend_args)
         self.log_metric_by_epoch = log_metric_by_epoch
         self.json_log_path: str | None = None
-        self._batches: dict[str, int | None] = {}
+        self._epoch_length: int | None = _NOT_ASKED
         self._passed: dict[str, int] = {}
 
     def before_run(self, runner: RunnerLike) -> None:
@@ -88,10 +90,13 @@ class LoggerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Log every `interval` batches."""
-        at_end = self._note_batch(runner, "train", batch_idx)
+        batches = batch_idx + 1
+        if batch_idx == 0 or self._epoch_length == _NOT_ASKED:
+            self._epoch_length = _length(runner.train_dataloader)
+        at_end = batches == self._epoch_length
         if at_end or (runner.iter + 1) % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}")
-        if (batch_idx + 1) % self.interval == 0 or (at_end and self._logs_rest(batch_idx + 1)):
+        if batches % self.interval == 0 or (at_end and self._logs_rest(batches)):
             tag, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
             runner.logger.info(line)
             runner.visualizer.add_scalars(tag, step=runner.iter + 1, file_path=self.json_log_path)
@@ -140,18 +145,11 @@ class LoggerHook(Hook):
             path.unlink()
             runner.logger.info(f"{path} was removed because keep_local is False; its copy is {target}.")
 
-    def _note_batch(self, runner: RunnerLike, mode: str, batch_idx: int) -> bool:
-        """Whether this is the loader's last batch; its length is asked for once an epoch."""
-        if batch_idx == 0 or mode not in self._batches:
-            self._batches[mode] = _length(getattr(runner, f"{mode}_dataloader"))
-        self._passed[mode] = batch_idx + 1
-        return self._batches[mode] == batch_idx + 1
-
     def _logs_rest(self, batches: int) -> bool:
         return not self.ignore_last or batches <= self.interval
 
     def _log_evaluation(self, runner: RunnerLike, mode: str, batch_idx: int) -> None:
-        self._note_batch(runner, mode, batch_idx)
+        self._passed[mode] = batch_idx + 1
         if self.every_n_inner_iters(batch_idx, self.interval):
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, mode)
             runner.logger.info(line)

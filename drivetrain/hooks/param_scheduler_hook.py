@@ -34,9 +34,11 @@ class ParamSchedulerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Step what counts iterations."""
-        for scheduler in _flat(runner.param_schedulers):
-            if not scheduler.by_epoch and not getattr(scheduler, "need_val_args", False):
-                scheduler.step()
+        schedulers = runner.param_schedulers
+        if schedulers:
+            for scheduler in _flat(schedulers):
+                if not scheduler.by_epoch and not getattr(scheduler, "need_val_args", False):
+                    scheduler.step()
 
     def after_train_epoch(self, runner: RunnerLike) -> None:
         """Step what counts epochs."""

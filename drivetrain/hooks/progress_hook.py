@@ -95,6 +95,10 @@ class ProgressHook(Hook):
         """Give the terminal back."""
         self.close()
 
+    def release_on_error(self) -> None:
+        """Give the terminal back when a run failed or was interrupted."""
+        self.close()
+
     def close(self) -> None:
         """Give the terminal back; also done at exit, so that a run that failed leaves the cursor visible."""
         atexit.unregister(self.close)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ._running import Running
+from ._values import HOST_TYPES, is_tensor, is_tensor_type
 
 HOST = -2
 """In place of a row: the value is a number on the host."""
@@ -16,6 +17,27 @@ SCALAR = -1
 
 Entry = tuple[Any, int, int]
 """A value, its count, and where the number is: `HOST`, `SCALAR`, or a row of a one-dimensional tensor."""
+
+Held = Any
+"""What a series holds back: a number or a tensor without dimensions, of count 1, as it is; an `Entry` for all else.
+
+The steps of a run append little else than the former, and a list of bare numbers is summed without a look at each.
+"""
+
+
+def entries_of(held: Iterable[Held]) -> list[Entry]:
+    """All of `held` as entries."""
+    return [item if type(item) is tuple else (item, 1, SCALAR if is_tensor(item) else HOST) for item in held]
+
+
+def are_numbers(kinds: set[type]) -> bool:
+    """Whether what has these types is bare numbers of Python alone."""
+    return kinds <= HOST_TYPES.keys()
+
+
+def are_tensors(kinds: set[type]) -> bool:
+    """Whether what has these types is bare tensors alone."""
+    return len(kinds) == 1 and all(map(is_tensor_type, kinds))
 
 
 def own_copy(value: Any) -> Any:
@@ -40,6 +62,8 @@ def packed_copy(values: Sequence[Any]) -> Any | None:
 
 def to_host(tensors: Sequence[Any]) -> list[Any]:
     """The numbers of `tensors` (a number each, or a list of one for a tensor of shape (n,)), by one copy per kind."""
+    if not tensors[0].dim() and _are_alike(tensors):
+        return _copy(tensors, [])
     kinds: dict[Any, list[int]] = defaultdict(list)
     for index, tensor in enumerate(tensors):
         kinds[tensor.dtype, tensor.device].append(index)
@@ -57,9 +81,9 @@ def to_host(tensors: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _copy(scalars: list[Any], vectors: list[Any]) -> list[Any]:
+def _copy(scalars: Sequence[Any], vectors: list[Any]) -> list[Any]:
     torch = _torch()
-    parts = [torch.stack(scalars), *vectors] if scalars else vectors
+    parts = [torch.stack(list(scalars)), *vectors] if scalars else vectors
     flat = parts[0] if len(parts) == 1 else torch.cat(parts)
     numbers: list[Any] = flat.cpu().tolist()
     return numbers
@@ -93,10 +117,9 @@ class DeviceFold:
         """Start the statistics of the epoch anew."""
         self._epoch = _DeviceRunning()
 
-    def add(self, entries: Sequence[Entry], before_epoch: int, capacity: int) -> None:
-        """Fold `entries` in; the first `before_epoch` are of an earlier epoch, the newest `capacity` are kept whole."""
-        values = _one_vector(entries, self.tail)
-        counts = [entry[1] for entry in entries]
+    def add(self, held: Sequence[Held], before_epoch: int, capacity: int) -> None:
+        """Fold `held` in; the first `before_epoch` are of an earlier epoch, the newest `capacity` are kept whole."""
+        values, counts = _one_vector(held, self.tail)
         self._run.add(values, counts)
         if before_epoch < len(counts):
             self._epoch.add(values[before_epoch:], counts[before_epoch:])
@@ -141,27 +164,31 @@ class _DeviceRunning:
         return Running(self.entries, self.weight, *numbers)
 
 
-def _one_vector(entries: Sequence[Entry], earlier: Any | None) -> Any:
-    """The values of `entries` in one tensor of shape (n,), float64 where the device has it, without a host read.
+def _one_vector(held: Sequence[Held], earlier: Any | None) -> tuple[Any, list[int]]:
+    """The values of `held` in one tensor (n,), float64 where the device has it, and their counts; no host read.
 
     `earlier` says where to put it when all of them are numbers.
     """
     torch = _torch()
+    if are_tensors(set(map(type, held))) and _are_alike(held):
+        return torch.stack(list(held)).to(_wide_dtype(held[0])), [1] * len(held)
+    entries = entries_of(held)
+    counts = [entry[1] for entry in entries]
     like: Any = next((value for value, _, row in entries if row != HOST), earlier)
-    wide = torch.float32 if like.device.type == "mps" else torch.float64
+    wide = _wide_dtype(like)
     rows = {row for _, _, row in entries}
     if HOST in rows or len(rows) > 1 or not _are_alike([entry[0] for entry in entries]):
-        return torch.stack([_wide_scalar(entry, like.device, wide) for entry in entries])
+        return torch.stack([_wide_scalar(entry, like.device, wide) for entry in entries]), counts
     block, row = torch.stack([entry[0] for entry in entries]), rows.pop()
-    return (block if row == SCALAR else block[:, row]).to(wide)
+    return (block if row == SCALAR else block[:, row]).to(wide), counts
+
+
+def _wide_dtype(tensor: Any) -> Any:
+    return _torch().float32 if tensor.device.type == "mps" else _torch().float64
 
 
 def _are_alike(tensors: Sequence[Any]) -> bool:
-    first = tensors[0]
-    return all(
-        tensor.dtype is first.dtype and tensor.device == first.device and tensor.shape == first.shape
-        for tensor in tensors
-    )
+    return len({(tensor.dtype, tensor.get_device(), tensor.shape) for tensor in tensors}) == 1
 
 
 def _wide_scalar(entry: Entry, device: Any, dtype: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError, DuplicateError, NotFoundError, did_you_mean
 
-from ._device_values import HOST, DeviceFold, Entry
+from ._device_values import HOST, DeviceFold, Held, are_numbers
 from ._logger import print_log
 from ._running import Running
 from ._settle import lock, settle, take
@@ -72,7 +72,7 @@ class HistoryBuffer:
         self._epoch = Running.from_state(self._run.state())
         self._epoch_begin = 0
         self._epoch_key = -1
-        self._pending: list[Entry] = []
+        self._pending: list[Held] = []
         self._fold: DeviceFold | None = None
         self._settle_all: Callable[[], None] | None = None
         self._retain: Callable[[int], Any] | None = None
@@ -99,7 +99,7 @@ class HistoryBuffer:
                 "update needs a number and a count that is a number, "
                 f"got {log_val!r} of type {type(log_val).__name__} and {count!r} of type {type(count).__name__}."
             )
-        self._append((log_val, count, HOST))
+        self._append(log_val if type(count) is int and count == 1 else (log_val, count, HOST))
 
     @property
     def data(self) -> tuple[Array, Array]:
@@ -170,7 +170,7 @@ class HistoryBuffer:
             return running.mean
         values, counts = self._last(window_size)
         with np.errstate(all="ignore"):
-            return values.sum() / counts.sum()
+            return np.add.reduce(values) / np.add.reduce(counts)
 
     def max(self, window_size: int | str | None = None) -> Any:
         """Greatest value of the window."""
@@ -188,7 +188,7 @@ class HistoryBuffer:
 
     def peek(self) -> Any | None:
         """The newest value that was brought over already, or None: reads nothing from a device."""
-        values = self._tail.last(1)[0]
+        values = self._tail.values(1)
         return values[-1] if len(values) else None
 
     def begin_epoch(self, key: int | None = None) -> None:
@@ -292,8 +292,8 @@ class HistoryBuffer:
         )
         (self._retain or self.retain)(size)
 
-    def _append(self, entry: Entry) -> None:
-        self._pending.append(entry)
+    def _append(self, item: Held) -> None:
+        self._pending.append(item)
         if len(self._pending) >= PENDING_LIMIT:
             self._fold_pending()
 
@@ -302,7 +302,7 @@ class HistoryBuffer:
         with lock:
             if not self._pending:  # another thread came first
                 return
-            if self._fold is None and all(row == HOST for _, _, row in self._pending):
+            if self._fold is None and are_numbers(set(map(type, self._pending))):
                 settle([self])
                 return
             self._fold = self._fold or DeviceFold()
@@ -317,13 +317,17 @@ class HistoryBuffer:
             if self._pending or self._fold:
                 settle([self])
 
-    def _absorb(self, values: Sequence[Any], counts: Sequence[int]) -> None:
+    def _absorb(self, values: Sequence[Any], counts: Sequence[int] | None) -> None:
         batch = Running.of(values, counts)
         before_epoch = max(self._epoch_begin - self._run.entries, 0)
         self._run = self._run.merged(batch)
-        of_epoch = Running.of(values[before_epoch:], counts[before_epoch:]) if before_epoch else batch
-        self._epoch = self._epoch.merged(of_epoch)
-        self._tail.extend(as_array(values), np.array(counts))
+        if before_epoch:
+            batch = Running.of(values[before_epoch:], None if counts is None else counts[before_epoch:])
+        self._epoch = self._epoch.merged(batch)
+        if counts is None and set(map(type, values)) == {float}:
+            self._tail.extend_floats(values)
+        else:
+            self._tail.extend(as_array(values), None if counts is None else np.array(counts))
 
     def _absorb_fold(self, fold: DeviceFold, numbers: Sequence[Sequence[float]]) -> None:
         run, epoch = fold.on_host(numbers)

@@ -130,9 +130,14 @@ class MessageHub(ManagerMixin):
             raise ArgumentTypeError(
                 f"the count of {key!r} must be an int, got {count!r} of type {type(count).__name__}."
             )
-        value = self._get_valid_value(value, key)
-        row = HOST if type(value) in HOST_TYPES else SCALAR
-        self._series(key, resumed)._append((value, count, row))
+        if type(value) not in HOST_TYPES:
+            value = self._get_valid_value(value, key)
+        if count != 1:
+            value = (value, count, HOST if type(value) in HOST_TYPES else SCALAR)
+        buffer = self._log_scalars.get(key)
+        if buffer is None or self._resumed_keys.get(key) is not resumed:
+            buffer = self._series(key, resumed)
+        buffer._append(value)
 
     def update_scalars(self, log_dict: dict[str, Any], resumed: bool = True) -> None:
         """Append each value of `log_dict` to the scalar of its name.
@@ -163,7 +168,7 @@ class MessageHub(ManagerMixin):
             ArgumentTypeError: a value is not a number.
             ArgumentError: a value has more than one element.
         """
-        tensors = {key: value for key, value in values.items() if is_tensor(value)}
+        tensors = {key: value for key, value in values.items() if is_tensor(value)} if len(values) > 1 else {}
         packed = packed_copy(list(tensors.values())) if len(tensors) > 1 else None
         if packed is None:
             for key, value in values.items():
@@ -276,10 +281,9 @@ class MessageHub(ManagerMixin):
     def _series(self, key: str, resumed: bool) -> HistoryBuffer:
         if self._resumed_keys.get(key) is not resumed:
             self._set_resumed_keys(key, resumed)
-        buffer = self._log_scalars.get(key)
-        return self._new_series(key) if buffer is None else buffer
-
-    def _new_series(self, key: str) -> HistoryBuffer:
+        known = self._log_scalars.get(key)
+        if known is not None:
+            return known
         buffer = HistoryBuffer._bounded(self._window, self.flush, self.retain)
         for prefix, epoch in self._epochs.items():
             if key.startswith(prefix):

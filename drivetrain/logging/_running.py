@@ -38,14 +38,16 @@ class Running:
         self.high = float(high)
 
     @classmethod
-    def of(cls, values: Sequence[float] | Array, counts: Sequence[int] | Array) -> Running:
-        """The statistics of `values` with `counts`, both of length n."""
-        if not len(values):
+    def of(cls, values: Sequence[float] | Array, counts: Sequence[int] | Array | None = None) -> Running:
+        """The statistics of `values` with `counts`, both of length n; without counts, each counts once."""
+        size = len(values)
+        if not size:
             return cls()
+        weight = size if counts is None else sum(counts)
         total = sum(values)
         if total != total:  # a NaN, before which min and max would depend on the order
-            return cls(len(values), sum(counts), total, np.min(values), np.max(values))
-        return cls(len(values), sum(counts), total, min(values), max(values))
+            return cls(size, weight, total, np.min(values), np.max(values))
+        return cls(size, weight, total, min(values), max(values))
 
     def merged(self, other: Running) -> Running:
         """The statistics of everything that either has seen; a new object, so a reader never sees half a change."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._device_values import HOST, Entry, to_host
+from ._device_values import HOST, Held, are_numbers, are_tensors, entries_of, to_host
 
 if TYPE_CHECKING:
     from ._history_buffer import HistoryBuffer
@@ -38,23 +38,30 @@ def settle(buffers: Iterable[HistoryBuffer]) -> bool:
 
 
 class _Batch:
-    """The entries of one series that are put in place together."""
+    """What one series held back and is put in place together."""
 
-    __slots__ = ("_is_host", "_rows", "_values", "counts")
+    __slots__ = ("_are_tensors", "_rows", "_values", "counts")
 
-    def __init__(self, pending: list[Entry]) -> None:
-        self._values, self.counts, self._rows = zip(*take(pending), strict=True)
-        self._is_host = max(self._rows) == HOST
+    def __init__(self, pending: list[Held]) -> None:
+        self._values: Sequence[Any] = take(pending)
+        self._rows: Sequence[int] = ()
+        self.counts: Sequence[int] | None = None
+        kinds = set(map(type, self._values))
+        self._are_tensors = are_tensors(kinds)
+        if not self._are_tensors and not are_numbers(kinds):
+            self._values, self.counts, self._rows = zip(*entries_of(self._values), strict=True)
 
     def tensors(self) -> dict[int, Any]:
         """The tensors among the values, by identity."""
-        if self._is_host:
-            return {}
-        return {id(value): value for value, row in zip(self._values, self._rows, strict=True) if row != HOST}
+        if self._are_tensors:
+            return {id(value): value for value in self._values}
+        return {id(value): value for value, row in zip(self._values, self._rows, strict=False) if row != HOST}
 
     def on_host(self, numbers: Mapping[int, Any]) -> Sequence[Any]:
         """The values, with `numbers` in place of tensors."""
-        if self._is_host:
+        if self._are_tensors:
+            return [numbers[id(value)] for value in self._values]
+        if not self._rows:
             return self._values
         return [
             numbers[id(value)][row] if row >= 0 else value if row == HOST else numbers[id(value)]
@@ -62,8 +69,8 @@ class _Batch:
         ]
 
 
-def take(pending: list[Entry]) -> list[Entry]:
-    """Empty `pending`; an entry that another thread appends meanwhile stays in it."""
+def take(pending: list[Held]) -> list[Held]:
+    """Empty `pending`; what another thread appends meanwhile stays in it."""
     taken = pending[:]
     del pending[: len(taken)]
     return taken

@@ -19,7 +19,11 @@ _is_a_tensor: dict[type, bool] = {}
 
 def is_tensor(value: Any) -> bool:
     """Whether `value` is a torch tensor, told without importing torch; remembered by type."""
-    kind = type(value)
+    return is_tensor_type(type(value))
+
+
+def is_tensor_type(kind: type) -> bool:
+    """Whether objects of the class `kind` are torch tensors."""
     known = _is_a_tensor.get(kind)
     if known is None:
         known = _is_a_tensor[kind] = hasattr(kind, "requires_grad") and hasattr(kind, "detach")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from drivetrain.errors import ArgumentError, ArgumentTypeError, MissingAttributeError, did_you_mean
+from drivetrain.errors import ArgumentError, ArgumentTypeError, MissingAttributeError, NotAFolderError, did_you_mean
+from drivetrain.hooks import default_hooks as builtin_hooks
 
 _STREAMS = ("sample", "worker")
 _RANDOMNESS_KEYS = ("seed", "diff_rank_seed", "deterministic", "streams")
@@ -41,14 +46,24 @@ def check_param_scheduler(param_scheduler: Any, optim_wrapper: Any) -> None:
                 "param_scheduler must be a scheduler, a config such as dict(type='MultiStepLR', milestones=[8, 11]), "
                 f"or a list of these, got {item!r}."
             )
+        if isinstance(item, LRScheduler):
+            kind = type(item).__name__
+            raise ArgumentTypeError(
+                f"param_scheduler holds torch's {kind}, which does not say whether it counts epochs or iterations. Use "
+                f"drivetrain.optim.{kind} or its config, dict(type={kind!r}, by_epoch=True, ...)."
+            )
 
 
-def check_randomness(randomness: Mapping[str, Any]) -> dict[str, Any]:
+def check_randomness(randomness: Any) -> dict[str, Any]:
     """The arguments of `randomness` with defaults filled in.
 
     Raises:
+        ArgumentTypeError: it is no dict.
         ArgumentError: an unknown key, or `streams` is neither 'sample' nor 'worker'.
     """
+    if not _is_config(randomness):
+        hint = f" Write randomness=dict(seed={randomness})." if type(randomness) is int else ""
+        raise ArgumentTypeError(f"randomness must be a dict such as dict(seed=0), got {randomness!r}.{hint}")
     for key in randomness:
         if key not in _RANDOMNESS_KEYS:
             raise ArgumentError(
@@ -82,6 +97,59 @@ def check_part(name: str, value: Any, method: str, example: str) -> None:
         )
 
 
+def check_work_dir(work_dir: Any) -> None:
+    """Refuse what cannot be the folder of a run.
+
+    Raises:
+        ArgumentTypeError: it is no path.
+        NotAFolderError: a file stands there.
+    """
+    if not hasattr(work_dir, "__fspath__") and type(work_dir) is not str:
+        raise ArgumentTypeError(
+            f"work_dir must be the path of a folder for logs and checkpoints, got {work_dir!r}. "
+            "Write work_dir='work_dirs/my_run'; the folder is made if need be."
+        )
+    if os.path.isfile(work_dir):
+        raise NotAFolderError(f"work_dir={os.fspath(work_dir)!r} is a file. Name a folder; it is made if need be.")
+
+
+def check_hooks(default_hooks: Any, custom_hooks: Any) -> None:
+    """Refuse hooks in another container than the two arguments take: a dict by key, and a list."""
+    if default_hooks is not None and not _is_config(default_hooks):
+        raise ArgumentTypeError(
+            "default_hooks must be a dict that changes default hooks by their key, such as "
+            f"dict(logger=dict(type='LoggerHook', interval=50)), got {default_hooks!r}. "
+            "Further hooks go into custom_hooks."
+        )
+    if custom_hooks is not None and type(custom_hooks) not in (list, tuple):
+        raise ArgumentTypeError(
+            f"custom_hooks must be a list of hooks or of their configs, got {custom_hooks!r}. "
+            "Write custom_hooks=[...] around it."
+        )
+
+
+def warn_of_new_keys(default_hooks: Mapping[str, Any], logger: logging.Logger) -> None:
+    """Say so when a key that adds a hook looks like a misspelt one that was meant to change a default hook."""
+    known = (*builtin_hooks(), "progress")
+    for key in default_hooks:
+        near = [] if key in known else difflib.get_close_matches(str(key), known, n=1, cutoff=0.85)
+        if near:
+            logger.warning(
+                f"default_hooks adds a hook under the new key {key!r}. To change the default one, write {near[0]!r}."
+            )
+
+
+def check_model_is_there(cfg: Mapping[str, Any]) -> None:
+    """Refuse the config of a run without the two arguments that have no default.
+
+    Raises:
+        ArgumentError: `model` or `work_dir` is missing.
+    """
+    for name, example in (("model", "dict(type=...)"), ("work_dir", "'work_dirs/my_run'")):
+        if name not in cfg:
+            raise ArgumentError(f"the config of a run lacks {name!r}.{did_you_mean(name, cfg)} Give {name}={example}.")
+
+
 def check_step(model: nn.Module, step: str) -> None:
     """Refuse a model without the method that a stage calls.
 
@@ -105,6 +173,8 @@ def _is_part(value: Any, method: str) -> bool:
 
 def check_parts(given: Mapping[str, Any]) -> None:
     """Check the arguments of the runner that belong together, and that each is an object or a config."""
+    check_work_dir(given["work_dir"])
+    check_hooks(given["default_hooks"], given["custom_hooks"])
     check_model(given["model"])
     check_triple("training", {name: given[name] for name in ("train_dataloader", "train_cfg", "optim_wrapper")})
     for mode, stage in (("val", "validation"), ("test", "testing")):
@@ -116,3 +186,4 @@ def check_parts(given: Mapping[str, Any]) -> None:
     for name in ("train_cfg", "val_cfg", "test_cfg"):
         check_part(name, given[name], "run", "dict(by_epoch=True, max_epochs=12)" if name == "train_cfg" else "dict()")
     check_part("optim_wrapper", given["optim_wrapper"], "step", "dict(optimizer=dict(type='SGD', lr=0.1))")
+    check_part("visualizer", given["visualizer"], "add_scalars", "dict(type='Visualizer')")

@@ -30,23 +30,28 @@ def is_config(value: Any) -> bool:
     return hasattr(value, "keys") and not isinstance(value, (nn.Module, BaseOptimWrapper))
 
 
-def build_model(model: nn.Module | ConfigType, data_preprocessor: Any) -> nn.Module:
-    """The model; `data_preprocessor` goes into its config where that names none.
+def with_preprocessor(model: nn.Module | ConfigType, data_preprocessor: Any) -> Any:
+    """The model or its config; `data_preprocessor` goes into a config that names none."""
+    if data_preprocessor is None:
+        return model
+    if isinstance(model, nn.Module):
+        warnings.warn(
+            "data_preprocessor is ignored, because the model is already built: pass it to the model itself.",
+            stacklevel=4,
+        )
+        return model
+    return {"data_preprocessor": data_preprocessor, **model}
+
+
+def build_model(model: nn.Module | ConfigType) -> nn.Module:
+    """The model.
 
     Raises:
         ArgumentTypeError: the config builds something that is no module.
     """
     if isinstance(model, nn.Module):
-        if data_preprocessor is not None:
-            warnings.warn(
-                "data_preprocessor is ignored, because the model is already built: pass it to the model itself.",
-                stacklevel=4,
-            )
         return model
-    cfg = copy.deepcopy(dict(model))
-    if data_preprocessor is not None:
-        cfg.setdefault("data_preprocessor", data_preprocessor)
-    built = MODELS.build(cfg)
+    built = MODELS.build(copy.deepcopy(dict(model)))
     if not isinstance(built, nn.Module):
         raise ArgumentTypeError(f"the model's config built a {type(built).__name__}, which is no nn.Module.")
     return built
@@ -80,7 +85,7 @@ def build_optimizers(model: nn.Module, optim_wrapper: Any) -> BaseOptimWrapper:
 
 
 def log_to(wrapper: Any, hub: MessageHub) -> None:
-    """Let a wrapper, or each of several, log to `hub`: one made before the runner knows only the current hub of then."""
+    """Let a wrapper, or each of several, log to `hub`: made before the runner, it knows only the hub of then."""
     for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
         if hasattr(part, "message_hub"):
             part.message_hub = hub

@@ -13,7 +13,7 @@ from drivetrain.checkpoint import (
     save_checkpoint,
 )
 from drivetrain.dist import barrier, is_main_process
-from drivetrain.errors import CheckpointError, MissingFileError
+from drivetrain.errors import ArgumentTypeError, CheckpointError, MissingFileError
 from drivetrain.fileio import join_path
 from drivetrain.typing import StateDict
 
@@ -38,8 +38,14 @@ def check_start(load_from: str | None, resume: bool) -> None:
     """Refuse a local checkpoint that is not there, before anything is built.
 
     Raises:
+        ArgumentTypeError: `resume` is something else than True or False, such as a path.
         MissingFileError: `load_from` names a local file that does not exist.
     """
+    if type(resume) is not bool:
+        raise ArgumentTypeError(
+            f"resume must be True or False, got {resume!r}. To resume from a certain file, write "
+            f"load_from={resume!r}, resume=True; resume=True alone takes the newest file in work_dir."
+        )
     if load_from is None or "://" in str(load_from) or os.path.exists(load_from):
         return
     folder = os.path.dirname(os.path.abspath(load_from))
@@ -64,7 +70,6 @@ def load_weights(
     runner.call_hook("after_load_checkpoint", checkpoint=checkpoint)
     model = runner.strategy.unwrap(runner.model)
     _load_checkpoint_to_model(model, checkpoint, strict=strict, logger=runner.logger, revise_keys=revise_keys)
-    runner.logger.info(f"Load checkpoint from {filename}")
     return checkpoint
 
 
@@ -82,7 +87,7 @@ def resume_run(
     """
     # Optimizer states move to their parameters' device by themselves: read to the host, they need no memory there.
     location = "cpu" if map_location == "default" else map_location
-    checkpoint = load_weights(runner, filename, location, strict=False, revise_keys=[(r"^module\.", "")])
+    checkpoint = runner.load_checkpoint(filename, map_location=location)
     meta = checkpoint.get("meta")
     if not isinstance(meta, dict) or "epoch" not in meta or "iter" not in meta:
         raise CheckpointError(

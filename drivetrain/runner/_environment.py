@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import platform
 import random
 import sys
+import time
 import warnings
 from typing import Any
 
@@ -16,6 +19,7 @@ from drivetrain.dist import get_rank, sync_random_seed
 from drivetrain.errors import ArgumentTypeError, did_you_mean
 from drivetrain.version import __version__
 
+_last_start: list[float] = [0.0]
 _ENV_KEYS = ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")
 
 
@@ -32,6 +36,8 @@ def set_random_seed(seed: int | None = None, deterministic: bool = False, diff_r
     """
     if seed is None:
         seed = sync_random_seed()
+    if hasattr(seed, "__index__"):
+        seed = operator.index(seed)
     if type(seed) is not int:
         raise ArgumentTypeError(f"a seed must be an int or None, got {seed!r} of type {type(seed).__name__}.")
     own = seed + get_rank() if diff_rank_seed else seed
@@ -48,6 +54,16 @@ def set_random_seed(seed: int | None = None, deterministic: bool = False, diff_r
         torch.backends.cudnn.deterministic = True
         torch.use_deterministic_algorithms(True)
     return seed
+
+
+def time_of_start() -> float:
+    """The time for the name of a new run, in seconds; one second after that of the last run if that is not over.
+
+    A run's log, hub and visualizer are found by its name, which holds the time: two runs must not have the same.
+    """
+    now = max(time.time(), _last_start[0] + 1)
+    _last_start[0] = math.floor(now)
+    return now
 
 
 def setup_process(env_cfg: dict[str, Any], distributed: bool) -> None:
@@ -100,11 +116,14 @@ def describe_environment(facts: dict[str, Any]) -> str:
         "drivetrain": __version__,
         "torch": torch.__version__,
         "NumPy": np.__version__,
-        "CPU threads": torch.get_num_threads(),
+        "CPU threads": f"{torch.get_num_threads()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})",
+        "interop threads": torch.get_num_interop_threads(),
+        "float32 matmul": torch.get_float32_matmul_precision(),
     }
     if torch.accelerator.is_available():
         rows["accelerator"] = f"{torch.accelerator.device_count()} x {_accelerator_name()}"
-        rows["float32 matmul"] = torch.get_float32_matmul_precision()
+    if torch.cuda.is_available():
+        rows["cuDNN benchmark"] = torch.backends.cudnn.benchmark
     rows.update(facts)
     width = max(map(len, rows))
     return "Environment:\n" + "\n".join(f"    {name:<{width}}  {value}" for name, value in rows.items())

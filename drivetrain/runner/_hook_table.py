@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from drivetrain.errors import ArgumentTypeError, HookError, did_you_mean
-from drivetrain.hooks import Hook, overrides_point
+from drivetrain.hooks import Hook, method_at, overrides_point
+from drivetrain.logging import print_log
 from drivetrain.registry import HOOKS
 from drivetrain.typing import ConfigType
 
@@ -41,6 +44,7 @@ class HookTable:
             ArgumentTypeError: `hook` is neither.
         """
         built, own_priority = _build(hook)
+        _warn_of_near_misses(built)
         wanted = priority if priority is not None else own_priority
         if wanted is not None:
             built.priority = _as_number_or_name(wanted)
@@ -79,13 +83,27 @@ class HookTable:
 
     def _methods_of(self, point: str) -> tuple[_BoundHook, ...]:
         methods = tuple(
-            getattr(hook, point) for hook in self.hooks if hasattr(hook, point) and overrides_point(hook, point)
+            method_at(hook, point) for hook in self.hooks if hasattr(hook, point) and overrides_point(hook, point)
         )
         if not methods and point not in Hook.stages:
             raise HookError(
                 f"{point!r} is no hook point, and no registered hook defines it.{did_you_mean(point, Hook.stages)}"
             )
         return methods
+
+
+def _warn_of_near_misses(hook: Hook) -> None:
+    """Say so when a method's name is that of a point but for a letter: nothing would ever call it."""
+    for name in dir(type(hook)):
+        if not name.startswith(("before_", "after_")) or name in Hook.stages:
+            continue
+        near = difflib.get_close_matches(name, Hook.stages, n=1, cutoff=0.9)
+        if near:
+            print_log(
+                f"{type(hook).__name__} defines {name!r}, which is no hook point. Did you mean {near[0]!r}?",
+                logger="current",
+                level=logging.WARNING,
+            )
 
 
 def _build(hook: Hook | ConfigType) -> tuple[Hook, Any]:
@@ -120,7 +138,8 @@ def _explain(error: TypeError, method: _BoundHook, point: str, runner: Any, kwar
     try:
         inspect.signature(method).bind(runner, **kwargs)
     except TypeError:
-        owner = type(getattr(method, "__self__", method)).__name__
+        bound = getattr(method, "func", method)
+        owner = type(getattr(bound, "__self__", bound)).__name__
         raise HookError(
             f"{owner}.{point} takes {inspect.signature(method)}, but is called with (runner, {', '.join(kwargs)}). "
             f"Give it the parameters of Hook.{point}: {inspect.signature(getattr(Hook, point, method))}."

@@ -23,13 +23,26 @@ _PARTS = {
 
 @contextmanager
 def current_objects(runner: Any) -> Iterator[None]:
-    """Make the run's logger, hub, visualizer and scope the current ones, for this context alone."""
+    """Make the run's logger, hub, visualizer and scope the current ones, for this context alone.
+
+    When the stage fails, hooks that hold something of the process, such as the terminal, give it back at once: a
+    notebook or a sweep goes on after the error.
+    """
     with ExitStack() as stack:
         stack.enter_context(MMLogger.use(runner.logger))
         stack.enter_context(MessageHub.use(runner.message_hub))
         stack.enter_context(Visualizer.use(runner.visualizer))
         stack.enter_context(DefaultScope.use(runner.default_scope))
-        yield
+        try:
+            yield
+        except BaseException:
+            for hook in runner.hooks:
+                getattr(hook, "release_on_error", _nothing)()
+            raise
+
+
+def _nothing() -> None:
+    pass
 
 
 def check_configured(runner: Any, mode: str) -> None:

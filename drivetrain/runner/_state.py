@@ -6,6 +6,7 @@ contract has no place for (random states, positions of loaders, states of hooks)
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import Any
@@ -14,8 +15,12 @@ import numpy as np
 import torch
 
 from drivetrain.errors import CheckpointError
+from drivetrain.logging import print_log
 from drivetrain.typing import StateDict
 from drivetrain.version import CONTRACT_VERSION, __version__
+
+_PROGRESS = ("last_step", "_global_step", "_last_value", "base_values", "verbose")
+"""What a schedule's state holds beside the arguments it was made with."""
 
 FORMAT = 1
 """Number of the layout under `drivetrain`; raised when a reader of the old one could not follow."""
@@ -67,7 +72,23 @@ def restore_schedulers(schedulers: Any, state: Any) -> None:
             "param_scheduler it was saved with, or load its weights alone with load_from."
         )
     for scheduler, saved in zip(chain, state, strict=True):
+        _warn_of_changes(scheduler, saved)
         scheduler.load_state_dict(saved)
+
+
+def _warn_of_changes(scheduler: Any, saved: StateDict) -> None:
+    """Say so when the schedule was saved with other arguments than this run's, which the saved ones override."""
+    given = vars(scheduler)
+    changed = [name for name in saved if name in given and name not in _PROGRESS and given[name] != saved[name]]
+    if changed:
+        print_log(
+            f"{type(scheduler).__name__} goes on as it was saved, with "
+            f"{', '.join(f'{name}={saved[name]!r}' for name in changed)}; this run's "
+            f"{', '.join(f'{name}={given[name]!r}' for name in changed)} has no effect. After its end the value stays "
+            "where it is. For a schedule of another length, start a new run with load_from= and without resume.",
+            logger="current",
+            level=logging.WARNING,
+        )
 
 
 def collect_run_state(runner: Any) -> StateDict:

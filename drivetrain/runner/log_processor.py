@@ -68,6 +68,7 @@ class LogProcessor:
         self.log_with_hierarchy = log_with_hierarchy
         self.mean_pattern = re.compile(mean_pattern)
         self._smoothed: dict[str, bool] = {}
+        self._counts_memory = True
         self._check_custom_cfg()
         sizes = [entry.get("window_size") for entry in self.custom_cfg]
         self._longest = max([self.window_size, *(size for size in sizes if type(size) is int)])
@@ -258,7 +259,11 @@ class LogProcessor:
 
     def _get_max_memory(self, runner: Any) -> int | None:
         """Most memory that tensors took so far on this process's accelerator, in MB; None without one. No sync."""
-        return max_memory_mb()
+        if not self._counts_memory:
+            return None
+        memory = max_memory_mb()
+        self._counts_memory = memory is not None
+        return memory
 
     def _get_iter(self, runner: Any, batch_idx: int | None = None) -> int:
         """The number to show: `batch_idx` from 1, or the training step from 1, or 0 when nothing trains."""

@@ -6,6 +6,7 @@ import copy
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from drivetrain.config import dump_python
-from drivetrain.dataset import build_dataloader
+from drivetrain.dataset import build_dataloader, streams_by_default
 from drivetrain.dist import broadcast_object_list, is_distributed, master_only
 from drivetrain.evaluator import BaseMetric, Evaluator
 from drivetrain.hooks import Hook, default_hooks
@@ -28,7 +29,7 @@ from . import _arguments as arguments
 from . import _build as build
 from . import _checkpointing as checkpointing
 from . import _stages as stages
-from ._environment import describe_environment, set_random_seed, setup_process
+from ._environment import describe_environment, set_random_seed, setup_process, time_of_start
 from ._hook_table import HookTable
 from ._performance import Performance
 from .log_processor import LogProcessor
@@ -85,6 +86,13 @@ class Runner:
         strategy: how a step is spread over devices; a `Strategy` or its config. One device by default.
         channels_last: lay images and the weights of convolutions out with the channels innermost.
         collect_garbage_every: collect garbage each so many steps and never in between.
+        time_split: say at each log point and at the end where the time of training goes, part by part.
+        compile: compile forward and loss with `torch.compile`; a dict holds its arguments (`mode`, `dynamic`,
+            `fullgraph`, `backend`, `options`), `modules` (patterns of names, to compile these one by one), `fallback`.
+        graph: replay whole training steps from CUDA graphs; a dict holds `warmup` (eager steps before) and `ignore`
+            (entries of the batch that forward does not compute with).
+        prefetch: copy each batch to the device while the one before is computed. None does so on an accelerator
+            where it changes nothing else; True says in the log why not where it would; False does not.
 
     Raises:
         ArgumentError: parts that belong together are incomplete, or a value is wrong.
@@ -126,10 +134,17 @@ class Runner:
         strategy: Strategy | dict[str, Any] | None = None,
         channels_last: bool = False,
         collect_garbage_every: int | None = None,
+        time_split: bool = False,
+        compile: bool | dict[str, Any] = False,
+        graph: bool | dict[str, Any] = False,
+        prefetch: bool | None = None,
     ) -> None:
         self._keep_parts(locals())
         self._randomness_cfg = arguments.check_randomness(randomness)
-        self.performance = Performance(channels_last, collect_garbage_every)
+        self.performance = Performance(
+            channels_last, collect_garbage_every, time_split=time_split, compile=compile, graph=graph, prefetch=prefetch
+        )
+        self.optim_wrapper: Any = self.performance.prepare_optimizer(optim_wrapper)
         checkpointing.check_start(load_from, resume)
         self._load_from, self._resume, self._launcher = load_from, resume, launcher
         self._has_loaded = False
@@ -152,7 +167,7 @@ class Runner:
         self.message_hub = self.build_message_hub()
         self.visualizer = self.build_visualizer(visualizer)
         self.visualizer.add_config(self.cfg)
-        model = self.performance.prepare_model(build.build_model(model, data_preprocessor))
+        model = self.performance.prepare_model(self.build_model(build.with_preprocessor(model, data_preprocessor)))
         self.model = self.wrap_model(None, model)
         self.register_hooks(default_hooks, custom_hooks)
         self.logger.info(f"Hooks will be executed in the following order:\n{self.get_hooks_info()}")
@@ -165,12 +180,12 @@ class Runner:
         self._val_dataloader, self._val_loop = given["val_dataloader"], given["val_cfg"]
         self._test_dataloader, self._test_loop = given["test_dataloader"], given["test_cfg"]
         self._val_evaluator, self._test_evaluator = given["val_evaluator"], given["test_evaluator"]
-        self.optim_wrapper: Any = given["optim_wrapper"]
         self.param_schedulers: Any = given["param_scheduler"]
 
     @classmethod
     def from_cfg(cls, cfg: ConfigType) -> Runner:
         """A runner from a config that holds the arguments above as keys; other keys are free variables."""
+        arguments.check_model_is_there(cfg)
         names = [name for name in _argument_names() if name in cfg]
         given = {name: copy.deepcopy(cfg[name]) for name in names}
         return cls(**given, cfg=cfg)
@@ -243,21 +258,21 @@ class Runner:
     @property
     def train_loop(self) -> Any:
         """The train loop, built on first access; None without training."""
-        if self._train_loop is not None and not isinstance(self._train_loop, BaseLoop):
+        if hasattr(self._train_loop, "keys"):
             self._train_loop = self.build_train_loop(self._train_loop)
         return self._train_loop
 
     @property
     def val_loop(self) -> Any:
         """The validation loop, built on first access; None without validation."""
-        if self._val_loop is not None and not isinstance(self._val_loop, BaseLoop):
+        if hasattr(self._val_loop, "keys"):
             self._val_loop = self.build_val_loop(self._val_loop)
         return self._val_loop
 
     @property
     def test_loop(self) -> Any:
         """The test loop, built on first access; None without testing."""
-        if self._test_loop is not None and not isinstance(self._test_loop, BaseLoop):
+        if hasattr(self._test_loop, "keys"):
             self._test_loop = self.build_test_loop(self._test_loop)
         return self._test_loop
 
@@ -307,7 +322,7 @@ class Runner:
         dist_cfg = dict(env_cfg.get("dist_cfg") or {})
         self.strategy.setup(self._launcher, dist_cfg)
         setup_process(env_cfg, self.distributed)
-        now = [time.time()]
+        now = [time_of_start()]
         broadcast_object_list(now)
         self._timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(now[0]))
 
@@ -369,7 +384,7 @@ class Runner:
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """The model from an object or a config."""
-        return build.build_model(model, None)
+        return build.build_model(model)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Place the model on its device, and wrap it if the strategy or `model_wrapper_cfg` says so."""
@@ -414,25 +429,29 @@ class Runner:
         return build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
 
     def open_dataloader(self, dataloader: DataLoader[Any] | dict[str, Any]) -> DataLoader[Any]:
-        """A loader whose samples draw from this run's random streams."""
-        return build_dataloader(
-            dataloader,
-            seed=self.seed,
-            diff_rank_seed=bool(self._randomness_cfg["diff_rank_seed"]),
-            streams=self._randomness_cfg["streams"],
-        )
+        """A loader whose samples draw from this run's random streams; a config goes through `build_dataloader`."""
+        seeds: Any = {"seed": self.seed, "diff_rank_seed": bool(self._randomness_cfg["diff_rank_seed"])}
+        with self._own_streams():
+            loader = self.build_dataloader(dataloader, **seeds) if build.is_config(dataloader) else dataloader
+            return build_dataloader(loader, **seeds)
+
+    def _own_streams(self) -> AbstractContextManager[None]:
+        return streams_by_default(self._randomness_cfg["streams"])
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         """The train loop."""
-        return build.build_train_loop(loop, self, self._train_dataloader)
+        with self._own_streams():
+            return build.build_train_loop(loop, self, self._train_dataloader)
 
     def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         """The validation loop."""
-        return build.build_evaluation_loop(loop, self, self._val_dataloader, self._val_evaluator, "val")
+        with self._own_streams():
+            return build.build_evaluation_loop(loop, self, self._val_dataloader, self._val_evaluator, "val")
 
     def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         """The test loop."""
-        return build.build_evaluation_loop(loop, self, self._test_dataloader, self._test_evaluator, "test")
+        with self._own_streams():
+            return build.build_evaluation_loop(loop, self, self._test_dataloader, self._test_evaluator, "test")
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call `fn_name` of every hook that overrides it, in order of priority.
@@ -448,6 +467,7 @@ class Runner:
 
     def register_default_hooks(self, hooks: dict[str, Hook | dict[str, Any]] | None = None) -> None:
         """Add the default hooks with the user's changes: None takes one away, a new key adds one."""
+        arguments.warn_of_new_keys(hooks or {}, self.logger)
         for hook in {**default_hooks(), **(hooks or {})}.values():
             if hook is not None:
                 self.register_hook(hook)

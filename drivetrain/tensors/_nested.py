@@ -33,12 +33,13 @@ def cast(data: Any, device: DeviceLike, non_blocking: bool = False) -> Any:
     Returns:
         New containers of the same classes. A tensor that is already there is not copied.
     """
-    target = torch.device(device)
+    target = device if type(device) is torch.device else torch.device(device)
 
     def visit(item: Any) -> Any:
         kind = type(item)
         if kind is Tensor:
-            return item.to(target, non_blocking=non_blocking)
+            # `to` would find out the same in a microsecond.
+            return item if item.device == target else item.to(target, non_blocking=non_blocking)
         rebuild = _rebuilds.get(kind) or _learn(kind)
         if rebuild is _move:
             return item.to(target, **({"non_blocking": True} if non_blocking and _takes_non_blocking(kind) else {}))
@@ -87,11 +88,11 @@ def _rebuild_dict(data: dict[Any, Any], visit: Visit) -> dict[Any, Any]:
 
 
 def _rebuild_list(data: list[Any], visit: Visit) -> list[Any]:
-    return [visit(item) for item in data]
+    return list(map(visit, data))
 
 
 def _rebuild_tuple(data: tuple[Any, ...], visit: Visit) -> tuple[Any, ...]:
-    return tuple([visit(item) for item in data])
+    return tuple(map(visit, data))
 
 
 def _rebuild_named_tuple(data: Any, visit: Visit) -> Any:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# Of a pixel.
+_SURPLUS = 1e-2
+_TRIFLE = 1e-6
+
+
 def new_canvas(figure_options: Mapping[str, Any]) -> tuple[FigureCanvasAgg, Figure, Axes]:
     """A canvas, its figure and one pair of axes that fill it, without ticks or frame."""
     try:
@@ -37,17 +42,23 @@ def new_canvas(figure_options: Mapping[str, Any]) -> tuple[FigureCanvasAgg, Figu
 def fit_to_image(figure: Figure, axes: Axes, image: np.ndarray) -> None:
     """Size the figure so that one pixel of it is one of `image`, and show the image on emptied axes."""
     height, width = image.shape[:2]
-    # Figure sizes are inches: the hundredth of a pixel keeps width * dpi / dpi from falling below the width.
-    figure.set_size_inches((width + 1e-2) / figure.get_dpi(), (height + 1e-2) / figure.get_dpi())
+    # Figure sizes are inches: the surplus keeps width / dpi * dpi from falling below the width.
+    figure.set_size_inches((width + _SURPLUS) / figure.get_dpi(), (height + _SURPLUS) / figure.get_dpi())
     axes.cla()
     axes.axis("off")
     show_pixels(axes, image, "none")
 
 
 def show_pixels(axes: Axes, image: np.ndarray, interpolation: str) -> None:
-    """Lay `image`, uint8 (H, W, 3), over the whole axes."""
+    """Lay `image`, uint8 (H, W, 3), over the whole axes, each pixel of it on one of the figure that fits it."""
+    from matplotlib.transforms import Affine2D
+
     height, width = image.shape[:2]
-    axes.imshow(image, extent=(0, width, height, 0), interpolation=interpolation)
+    # matplotlib before 3.11 stretches an image to the next whole pixel: on the axes, which have the surplus too, to
+    # width + 1. An image a trifle narrower than its width is stretched to its width, and each pixel meets its own.
+    fit = Affine2D().scale((width - _TRIFLE) / (width + _SURPLUS), (height - _TRIFLE) / (height + _SURPLUS))
+    shown = axes.imshow(image, extent=(0, width, height, 0), interpolation=interpolation)
+    shown.set_transform(axes.transData + fit)
 
 
 def img_from_canvas(canvas: FigureCanvasAgg) -> np.ndarray:

@@ -81,12 +81,21 @@ def draw_shapes(axes: Axes, polygons: list[np.ndarray], look: dict[str, Any]) ->
 def look_of(edge_colors: Colors, face_colors: Colors, styles: Any, widths: Any, alpha: float) -> dict[str, Any]:
     """How a collection of shapes looks, as matplotlib's arguments."""
     return {
-        "edgecolors": color_val_matplotlib(edge_colors),
-        "facecolors": color_val_matplotlib(face_colors),
+        "edgecolors": _with_alpha(edge_colors, alpha),
+        "facecolors": _with_alpha(face_colors, alpha),
         "linestyles": styles,
         "linewidths": widths,
-        "alpha": alpha,
     }
+
+
+def _with_alpha(colors: Colors, alpha: float) -> Any:
+    """Colours that hold `alpha`; a collection's own alpha turned 'none' in a list to black before matplotlib 3.9."""
+    from matplotlib.colors import to_rgba
+
+    known: Any = color_val_matplotlib(colors)
+    if type(known) is list:
+        return [to_rgba(color, alpha) for color in known]
+    return known if known in ("none", "face") else to_rgba(known, alpha)
 
 
 def line_widths_within(widths: Any, count: int, font_size: float) -> list[float]:

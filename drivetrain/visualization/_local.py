@@ -47,6 +47,7 @@ class LocalVisBackend(BaseVisBackend):
         self._img_save_dir = img_save_dir
         self._config_save_file = config_save_file
         self._scalar_save_file = scalar_save_file
+        self._second_files: dict[str, str] = {}
 
     def _init_env(self) -> None:
         os.makedirs(self._save_dir, exist_ok=True)
@@ -83,7 +84,7 @@ class LocalVisBackend(BaseVisBackend):
     @force_init_env
     def add_scalar(self, name: str, value: int | float | Tensor | np.ndarray, step: int = 0, **kwargs: Any) -> None:
         """Write a number of a step as one line: `{"<name>": value, "step": step}`."""
-        self._dump({name: value, "step": step}, self._scalar_save_file)
+        _append_line(_as_json({name: value, "step": step}), self._scalar_save_file)
 
     @force_init_env
     def add_scalars(
@@ -101,29 +102,36 @@ class LocalVisBackend(BaseVisBackend):
             ArgumentError: `file_path` is the scalars' file itself, or has another ending.
         """
         check_type("scalar_dict", scalar_dict, dict)
-        line = {**scalar_dict, "step": scalar_dict.get("step", step)}
-        second = self._second_file(file_path)
-        self._dump(line, self._scalar_save_file)
+        line = _as_json({**scalar_dict, "step": scalar_dict.get("step", step)})
+        second = None if file_path is None else self._second_file(file_path)
+        _append_line(line, self._scalar_save_file)
         if second is not None:
-            self._dump(line, second)
+            _append_line(line, second)
 
-    def _second_file(self, file_path: str | None) -> str | None:
-        if file_path is None:
-            return None
+    def _second_file(self, file_path: str) -> str:
+        known = self._second_files.get(file_path)
+        if known is not None:
+            return known
         _check_ending("file_path", file_path, ".json")
         path = os.path.join(self._save_dir, file_path)
         if os.path.abspath(path) == os.path.abspath(self._scalar_save_file):
             raise ArgumentError(f"file_path={file_path!r} is the file of all scalars: choose another name.")
+        self._second_files[file_path] = path
         return path
 
-    def _dump(self, value_dict: dict[str, Any], file_path: str) -> None:
-        """Append one line with one write, so that no reader, and no kill, sees a part of it."""
-        line = dump({key: plain_number(value) for key, value in value_dict.items()}, file_format="json")
-        descriptor = os.open(file_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(descriptor, f"{line}\n".encode())
-        finally:
-            os.close(descriptor)
+
+def _as_json(values: Mapping[str, Any]) -> bytes:
+    line = dump({key: plain_number(value) for key, value in values.items()}, file_format="json")
+    return f"{line}\n".encode()
+
+
+def _append_line(line: bytes, file_path: str) -> None:
+    """Append with one write, so that no reader, and no kill, sees a part of the line."""
+    descriptor = os.open(file_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
 
 
 def _check_ending(name: str, value: str, ending: str) -> None:

@@ -79,8 +79,13 @@ class Visualizer(Drawing, ManagerMixin):
 
     @classmethod
     def get_instance(cls, name: str, **kwargs: Any) -> Self:
-        """The visualizer called `name`, created with `kwargs` (and thereby made current) if there is none."""
-        return super().get_instance(name, **kwargs)
+        """The visualizer called `name`, created with `kwargs` (and thereby made current) if there is none.
+
+        Hooks ask `Visualizer` for the current one, whatever class was built: its table holds those of subclasses too.
+        """
+        instance = super().get_instance(name, **kwargs)
+        Visualizer._instance_dict[name] = instance
+        return instance
 
     @property
     def dataset_meta(self) -> dict[str, Any] | None:

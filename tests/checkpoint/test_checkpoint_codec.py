@@ -32,6 +32,9 @@ def same(left: Any, right: Any) -> bool:
     """Equal with equal types, NaN equal to itself."""
     if type(left) is not type(right):
         return False
+    if isinstance(left, np.ndarray | np.generic) and left.dtype.char in "gG":
+        # NumPy leaves the padding of a long double as the memory was; text shows every bit of the number, and -0.
+        return left.shape == right.shape and np.array_repr(np.asarray(left)) == np.array_repr(np.asarray(right))
     if isinstance(left, torch.Tensor):
         return left.dtype == right.dtype and left.shape == right.shape and torch.equal(left, right)
     if isinstance(left, np.ndarray):
@@ -130,6 +133,13 @@ def test_plain_structure_stays_readable_without_us() -> None:
         np.array([[1, None], ["x", {1: pathlib.Path("p")}]], dtype=object),
         np.array("2020-02-03", "M8[D]"),
         np.longdouble(1) / 3,
+        np.finfo(np.longdouble).max,
+        np.finfo(np.longdouble).smallest_subnormal,
+        np.longdouble("-0.0"),
+        np.longdouble("nan"),
+        np.clongdouble(np.longdouble(2) / 3 - 1j * np.longdouble(1) / 3),
+        np.arange(6, dtype=np.longdouble)[::-2] / 7,
+        (np.arange(4, dtype=np.clongdouble) / 7).astype(np.dtype("G").newbyteorder()),
         np.str_("word"),
         np.bytes_(b"word"),
         np.void(b"abc"),
@@ -137,6 +147,50 @@ def test_plain_structure_stays_readable_without_us() -> None:
 )
 def test_unusual_arrays_and_scalars_survive(array: Any) -> None:
     assert same(through_a_file(array), np.array(array) if isinstance(array, np.ndarray) else array)
+
+
+def with_other_padding(array: Any) -> Any:
+    """The same values with every byte changed that holds none of them."""
+    items = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, array.itemsize).copy()
+    for index in range(array.itemsize):
+        items[:, index] ^= 0xFF
+        with np.errstate(invalid="ignore"):
+            if not equal_by_field(items.view(array.dtype)[:, 0], array):
+                items[:, index] ^= 0xFF
+    return items.view(array.dtype)[:, 0]
+
+
+def equal_by_field(left: Any, right: Any) -> bool:
+    if left.dtype.names is None:
+        return np.array_equal(left, right)
+    return all(np.array_equal(left[name], right[name]) for name in left.dtype.names)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        np.dtype("g"),
+        np.dtype("G"),
+        np.dtype("g").newbyteorder(),
+        np.dtype("G").newbyteorder(),
+        np.dtype([("number", "g", (2,)), ("flag", "i1"), ("count", "i8")], align=True),
+    ],
+)
+def test_padding_and_gaps_between_fields_do_not_reach_the_file(dtype: np.dtype[Any]) -> None:
+    array = np.zeros(3, dtype)
+    for part in [array] if dtype.names is None else [array[name] for name in dtype.names]:
+        part[...] = (np.arange(1, part.size + 1, dtype="g") * 100 / 3).reshape(part.shape)
+    other = with_other_padding(array)
+    assert equal_by_field(array, other)
+    assert torch.equal(encode(array)["value"]["raw"], encode(other)["value"]["raw"])
+    assert equal_by_field(through_a_file(other), array)
+
+
+def test_padding_of_a_long_double_scalar_does_not_reach_the_file() -> None:
+    array = np.array([1, 2], np.longdouble) / 3
+    raw = encode(array)["value"]["raw"].reshape(2, -1)
+    for item, scalar in zip(raw, with_other_padding(array), strict=True):
+        assert torch.equal(encode(scalar)["value"]["array"]["value"]["raw"], item)
 
 
 def test_restored_array_is_writable_and_fortran_order_is_kept() -> None:

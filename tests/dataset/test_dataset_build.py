@@ -202,3 +202,10 @@ def test_persistent_workers_without_workers_fail_as_in_torch():
 def test_partial_functions_stay_picklable():
     loader = build_dataloader(config(num_workers=1), seed=5)
     assert isinstance(pickle.loads(pickle.dumps(loader.worker_init_fn)), partial)
+
+
+@pytest.mark.parametrize(("there", "given", "pinned"), [(True, {}, True), (False, {}, False),
+                                                        (True, {"pin_memory": False}, False)])  # fmt: skip
+def test_memory_is_pinned_where_that_helps_and_the_config_does_not_say(monkeypatch, there, given, pinned):
+    monkeypatch.setattr("drivetrain.dataset._build.has_pinned_memory", lambda: there)
+    assert build_dataloader(config(**given), seed=5).pin_memory is pinned

@@ -482,3 +482,30 @@ def test_memory_of_a_loader_does_not_grow_with_passes():
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 20_000
+
+
+class Switched(Dataset):
+    def __init__(self):
+        self.pipeline = "first"
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, idx):
+        return self.pipeline
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_resetting_the_iterator_starts_persistent_workers_anew_with_the_dataset_as_it_is(adopted):
+    options = {"batch_size": 4, "num_workers": 1, "persistent_workers": True, "collate_fn": as_it_is}
+    loader = TorchDataLoader(Switched(), **options) if adopted else DataLoader(Switched(), **options, seed=0)
+    loader = DataLoader.adopt(loader, seed=0) if adopted else loader
+    assert list(loader) == [["first"] * 4]
+    loader.dataset.pipeline = "second"
+    assert list(loader) == [["first"] * 4]
+    assert loader._iterator is not None
+    loader._DataLoader__initialized = False
+    loader._iterator = None
+    assert list(loader) == [["second"] * 4]
+    loader._DataLoader__initialized = True
+    assert list(loader) == [["second"] * 4]

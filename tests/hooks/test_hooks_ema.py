@@ -162,6 +162,19 @@ def test_a_file_loaded_for_its_weights_alone_gives_the_average_and_starts_a_new_
     assert int(hook.ema_model.steps) == 0 and weight(hook.ema_model) == 2.0
 
 
+def test_a_subclass_may_swap_in_the_average_right_after_weights_were_loaded() -> None:
+    trained = nn.Linear(2, 2)
+    loaded = {f"module.{name}": value.clone() for name, value in trained.state_dict().items()}
+    runner = runner_with(nn.Linear(2, 2))
+    hook = EMAHook()
+    hook.before_run(runner)
+    hook.after_load_checkpoint(runner, {"state_dict": {**loaded, "head.weight": torch.ones(1), "bias": torch.ones(7)}})
+    runner.model.load_state_dict(trained.state_dict())
+    hook._swap_ema_parameters()
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in runner.model.state_dict().items())
+    assert int(hook.ema_model.steps) == 0
+
+
 def test_resume_without_an_average_in_the_file_warns(caplog: pytest.LogCaptureFixture) -> None:
     runner = runner_with(nn.Linear(1, 1), resume=True)
     hook = EMAHook()

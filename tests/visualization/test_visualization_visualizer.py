@@ -154,6 +154,17 @@ def test_image_comes_back_pixel_for_pixel() -> None:
     assert (visualizer.width, visualizer.height) == (53, 37)
 
 
+@pytest.mark.parametrize("dpi", [72, 100, 113.7])
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (29, 57), (240, 321), (1080, 1920)])
+def test_no_size_of_image_or_dot_is_resampled(size: tuple[int, int], dpi: float) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    visualizer = Visualizer(image=image, fig_save_cfg={"dpi": dpi, "frameon": False})
+    assert np.array_equal(visualizer.get_image(), image)
+    mask = np.random.default_rng(1).random(size) > 0.5
+    tinted = visualizer.draw_binary_masks(mask, colors=(0, 0, 0), alphas=1).get_image()
+    assert np.array_equal(tinted, image * ~mask[..., None])
+
+
 def test_gray_float_and_rgba_images_are_shown_as_they_look() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
     gray = np.stack([image] * 3, axis=2)
@@ -313,3 +324,15 @@ def test_subclass_can_draw_on_the_axes_and_place_its_own_backend(drawing: Visual
     assert drawing.fig_save is drawing.fig_save_canvas.figure and drawing.dpi == drawing.fig_save.get_dpi()
     canvas, figure, axes = drawing._initialize_fig({"frameon": True})
     assert figure.axes == [axes] and canvas.figure is figure
+
+
+def test_hooks_that_ask_for_the_current_visualizer_get_the_one_of_a_subclass() -> None:
+    class Drawer(Visualizer):
+        """As detection or segmentation packages derive it."""
+
+    built = Drawer.get_instance("drawer of boxes")
+    assert Visualizer.get_current_instance() is built
+    assert Visualizer.get_instance("drawer of boxes") is built
+    other = Visualizer.get_instance("made later")
+    assert Visualizer.get_current_instance() is other and Drawer.get_current_instance() is built
+    assert Drawer.get_instance("drawer of boxes") is built and Visualizer.get_current_instance() is other

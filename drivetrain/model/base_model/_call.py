@@ -36,6 +36,7 @@ def call_model(model: nn.Module, forward: Callable[..., Any], data: Any, mode: s
             return model(*data, mode=mode)
     except TypeError as error:
         raise_if_unbound(forward, data, mode, error)
+        _raise_if_listed(data, error)
         raise
     except RuntimeError as error:
         _raise_if_bytes(data, error)
@@ -97,6 +98,20 @@ def _raise_if_bytes(data: Any, error: RuntimeError) -> None:
             f"the network was given uint8 values, which it cannot compute with ({message.splitlines()[0]}). Nothing "
             "normalised the batch: use data_preprocessor=dict(type='ImgDataPreprocessor', mean=[...], std=[...]), or "
             "convert with .float() in your own data preprocessor, after the copy to the device."
+        ) from error
+
+
+def _raise_if_listed(data: Any, error: TypeError) -> None:
+    """Explain a layer of torch's that met a list of tensors or arrays, as `pseudo_collate` leaves them."""
+    named = data.items() if isinstance(data, dict) else enumerate(data)
+    listed = [str(name) for name, value in named if type(value) is list and value and hasattr(value[0], "dtype")]
+    message = str(error)
+    if listed and ("list of [" in message or "not list" in message):
+        raise BatchError(
+            f"the network was given a list where it takes a tensor ({message.splitlines()[0][:80]}). The batch holds "
+            f"lists under {', '.join(map(repr, listed))}: the loader's default, pseudo_collate, does not stack. Stack "
+            "in the loader, collate_fn=dict(type='default_collate'), or in the model, "
+            "data_preprocessor=dict(type='ImgDataPreprocessor', mean=[...], std=[...]), which also pads unequal images."
         ) from error
 
 

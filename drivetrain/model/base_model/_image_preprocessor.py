@@ -16,8 +16,6 @@ from drivetrain.typing import Batch
 
 from ._preprocessor import BaseDataPreprocessor
 
-_SWAP = [2, 1, 0]
-
 
 @MODELS.register_module()
 class ImgDataPreprocessor(BaseDataPreprocessor):
@@ -42,6 +40,7 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
     """
 
     moves_ahead: bool = True
+    pure: bool = True
     mean: Tensor
     std: Tensor
 
@@ -106,7 +105,8 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
     def _normalise(self, images: Tensor) -> Tensor:
         """Swap and normalise images (..., C, H, W)."""
         if self._channel_conversion:
-            images = _checked(images)[..., _SWAP, :, :]
+            # Not by a list of indices: that would be copied to the device, and waited for, at every batch.
+            images = _checked(images)[..., :3, :, :].flip(-3)
         images = images.float()
         if not self._enable_normalize:
             return images

@@ -26,13 +26,16 @@ class BaseDataPreprocessor(nn.Module):
     `forward` gets `training` to tell the two apart.
 
     A class that defines `forward` may also set `moves_ahead = True`: it then promises that its only use of the host
-    batch is `cast_data`, so the copy may begin while the batch before is still being computed.
+    batch is `cast_data`, so the copy may begin while the batch before is still being computed. With `pure = True` it
+    promises more: what it returns depends on the tensors of the batch and on `training` alone, it draws no random
+    numbers and reads no tensor on the host. It may then be compiled, or captured in a graph.
 
     Args:
         non_blocking: let copies from pinned memory run beside the host.
     """
 
     moves_ahead: bool = True
+    pure: bool = True
 
     def __init__(self, non_blocking: bool | None = False) -> None:
         super().__init__()

@@ -88,6 +88,10 @@ class OptimWrapper(BaseOptimWrapper):
         loss.backward(**kwargs)
         self._inner_count += 1
 
+    def count_loss(self) -> None:
+        """Count a loss whose `update_params` ran in another way, such as in a captured graph."""
+        self._inner_count += 1
+
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients; `kwargs` are for the optimizer's own `zero_grad`."""
         self.optimizer.zero_grad(**kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, Union
 
@@ -18,7 +18,7 @@ from drivetrain.typing import Metrics
 
 from .base import BaseLoop
 
-_LossSums = dict[str, "tuple[Any, int]"]
+_Losses = dict[str, "list[torch.Tensor]"]
 
 
 class _EvaluationLoop(BaseLoop):
@@ -36,7 +36,7 @@ class _EvaluationLoop(BaseLoop):
         super().__init__(runner, dataloader)
         self.evaluator: Any = evaluator
         self.fp16 = fp16
-        self._loss_sums: _LossSums = {}
+        self._losses: _Losses = {}
         metainfo = getattr(getattr(self.dataloader, "dataset", None), "metainfo", None)
         if metainfo is not None:
             self.evaluator.dataset_meta = metainfo
@@ -48,14 +48,18 @@ class _EvaluationLoop(BaseLoop):
         runner.call_hook(f"before_{mode}")
         runner.call_hook(f"before_{mode}_epoch")
         runner.model.eval()
-        self._loss_sums.clear()
-        for idx, data_batch in enumerate(self.dataloader):
+        self._losses.clear()
+        for idx, data_batch in enumerate(self.open_batches()):
             self.run_iter(idx, data_batch)
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         metrics.update(self._mean_losses())
         runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
         runner.call_hook(f"after_{mode}")
         return metrics
+
+    def open_batches(self) -> Iterator[Any]:
+        """The batches of a pass, as hooks see them. What fetches ahead or measures takes the place of this method."""
+        return iter(self.dataloader)
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Sequence[dict[str, Any]]) -> None:
@@ -69,19 +73,19 @@ class _EvaluationLoop(BaseLoop):
         runner.call_hook(f"after_{mode}_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
 
     def _take_losses(self, outputs: Any) -> Any:
-        """Take off a last element that holds nothing but losses, and add them to the sums, on their device."""
+        """Take off a last element that holds nothing but losses, and keep them, on their device."""
         if type(outputs) is not list or not outputs or not isinstance(outputs[-1], BaseDataElement):
             return outputs
         if outputs[-1].keys() != ["loss"]:
             return outputs
         for name, value in outputs[-1].get("loss").items():
             values = [value] if torch.is_tensor(value) else list(value)
-            total, count = self._loss_sums.get(name, (0, 0))
-            self._loss_sums[name] = (total + sum(part.detach().mean() for part in values), count + len(values))
+            self._losses.setdefault(name, []).extend(part.detach().mean() for part in values)
         return outputs[:-1]
 
     def _mean_losses(self) -> Metrics:
-        means = {name: float(total) / count for name, (total, count) in self._loss_sums.items()}
+        # One copy for all batches, summed in float64 on the host: not every device has that.
+        means = {name: torch.stack(values).cpu().double().mean().item() for name, values in self._losses.items()}
         return {**means, f"{self.mode}_loss": sum(means.values())} if means else {}
 
 
@@ -117,9 +121,9 @@ class ValLoop(_EvaluationLoop):
         super().__init__(runner, dataloader, built, fp16)
 
     @property
-    def val_loss(self) -> _LossSums:
-        """Sums and counts of the losses that predictions carried in this validation."""
-        return self._loss_sums
+    def val_loss(self) -> _Losses:
+        """The losses that predictions carried in this validation, by name."""
+        return self._losses
 
 
 @LOOPS.register_module()
@@ -146,6 +150,6 @@ class TestLoop(_EvaluationLoop):
         super().__init__(runner, dataloader, runner.build_evaluator(evaluator), fp16)
 
     @property
-    def test_loss(self) -> _LossSums:
-        """Sums and counts of the losses that predictions carried in this test."""
-        return self._loss_sums
+    def test_loss(self) -> _Losses:
+        """The losses that predictions carried in this test, by name."""
+        return self._losses

@@ -36,6 +36,7 @@ class _TrainLoop(BaseLoop):
         self.val_begin = val_begin
         self.val_interval = val_interval
         self.stop_training = False
+        self.batches_used: dict[str, int] = {}
         self._validation_checked = 0
         if not hasattr(getattr(self.dataloader, "dataset", None), "metainfo"):
             runner.logger.debug("The training dataset has no metainfo; the visualizer works without.")
@@ -53,10 +54,14 @@ class _TrainLoop(BaseLoop):
         return self._iter
 
     def state_dict(self) -> StateDict:
-        """Where the loader stands, and up to where validations have been made that were due."""
+        """Where the loop stands in the loader, and up to where validations have been made that were due.
+
+        Who fetches ahead writes into `batches_used` where the loop stands, `pass_index` and batches `consumed`. While
+        it is empty, that is where the loader stands.
+        """
         known = getattr(self.dataloader, "positions_known", False)
         return {
-            "dataloader": self.dataloader.state_dict() if known else None,
+            "dataloader": self.dataloader.state_dict(**self.batches_used) if known else None,
             "validation_checked": self._validation_checked,
         }
 
@@ -69,6 +74,7 @@ class _TrainLoop(BaseLoop):
             state: what `state_dict` returned, or None for a file that holds only the counters.
         """
         self._epoch, self._iter = epoch, iteration
+        self.batches_used = {}
         self._validation_checked = (state or {}).get("validation_checked", self._position())
         if getattr(self.dataloader, "positions_known", False):
             self._place_loader((state or {}).get("dataloader"))
@@ -225,6 +231,7 @@ class IterBasedTrainLoop(_TrainLoop):
         check_count("max_iters", max_iters)
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_iters = max_iters
+        self._max_epochs = 1
         self.dataloader_iterator = _InfiniteDataloaderIterator(
             self.dataloader, open_batches=lambda: self.open_batches()
         )
@@ -232,7 +239,7 @@ class IterBasedTrainLoop(_TrainLoop):
     @property
     def max_epochs(self) -> int:
         """Always 1: the whole run is one epoch."""
-        return 1
+        return self._max_epochs
 
     @property
     def max_iters(self) -> int:
@@ -261,6 +268,10 @@ class IterBasedTrainLoop(_TrainLoop):
         """One training step; hooks see the running iteration as `batch_idx`."""
         self._step(self._iter, data_batch)
 
+    def open_batches(self) -> Iterator[Any]:
+        """The batches of a pass; the first may have been started with the loop."""
+        return self.dataloader_iterator.start_pass()
+
     def _place_loader(self, state: StateDict | None) -> None:
         if state is None:
             passes, batches = divmod(self._iter, _length(self.dataloader))
@@ -280,11 +291,10 @@ class _InfiniteDataloaderIterator:
 
     def __init__(self, dataloader: DataLoader[Any], *, open_batches: Callable[[], Iterator[Any]] | None = None) -> None:
         self._dataloader: Any = dataloader
-        self._open = open_batches or (lambda: iter(dataloader))
+        self._open_batches = open_batches
         self._iterator: Iterator[Any] | None = None
+        self._started: Iterator[Any] | None = iter(dataloader) if self._starts_at_once else None
         self._epoch = 0
-        if self._starts_at_once:
-            self._iterator = self._open()
 
     def __iter__(self) -> _InfiniteDataloaderIterator:
         return self
@@ -308,7 +318,15 @@ class _InfiniteDataloaderIterator:
         """Go on from a state of the loader."""
         self._epoch = state["pass_index"]
         self._dataloader.load_state_dict(state)
-        self._iterator = self._open() if self._starts_at_once else None
+        self._iterator, self._started = None, iter(self._dataloader) if self._starts_at_once else None
+
+    def start_pass(self) -> Iterator[Any]:
+        """A pass of the loader: the one that was started at once, or a new one."""
+        started, self._started = self._started, None
+        return iter(self._dataloader) if started is None else started
+
+    def _open(self) -> Iterator[Any]:
+        return self.start_pass() if self._open_batches is None else self._open_batches()
 
     def tell_sampler(self) -> None:
         """Tell the sampler its pass, which the hooks, for which a run by iteration is one epoch, do not know."""
