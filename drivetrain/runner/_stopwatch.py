@@ -18,6 +18,7 @@ _IN_VALIDATION = {part: part for part in ("wait", "copy", "preprocess", "metric"
     "predict": "forward",
     "other": "validation",
 }
+_STEP_LINES = [_PLACES[part] for part in ("preprocess", "forward", "backward", "optimizer")]
 _BY_NAME = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
@@ -29,18 +30,6 @@ def timed({parameters}):
     try:
         return _inner({passed})
     finally:
-        _took = _clock() - _start
-        _spent[{place}] += _took - _spent[0] + _before
-        _spent[0] = _before + _took
-"""
-_HOOKS_SPAN = """
-def timed({parameters}):
-    _outer = _open[0]
-    _before, _start = _open[0] = _spent[0], _clock()
-    try:
-        return _inner({passed})
-    finally:
-        _open[0] = _outer
         _took = _clock() - _start
         _spent[{place}] += _took - _spent[0] + _before
         _spent[0] = _before + _took
@@ -81,12 +70,66 @@ class Stopwatch:
             owned: whether `inner` takes the owner as its first argument, as functions of a class do.
         """
         parameters, passed, defaults = _signature(inner, owned)
-        source = _HOOKS_SPAN if part == "hooks" else _SPAN
-        names: dict[str, Any] = {"_inner": inner, "_spent": self._spent, "_clock": perf_counter, "_open": self._open}
-        exec(source.format(parameters=", ".join(parameters), passed=", ".join(passed), place=_PLACES[part]), names)
+        names: dict[str, Any] = {"_inner": inner, "_spent": self._spent, "_clock": perf_counter}
+        exec(_SPAN.format(parameters=", ".join(parameters), passed=", ".join(passed), place=_PLACES[part]), names)
         timed: Any = names["timed"]
         timed.__defaults__ = defaults
         return timed
+
+    def call_hook(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`Runner.call_hook` whose time is the part `hooks`; `call` is what it calls."""
+        spent, opened, place = self._spent, self._open, _PLACES["hooks"]
+
+        def call_hook(runner: Any, fn_name: str, **kwargs: Any) -> None:
+            outer = opened[0]
+            before, start = opened[0] = spent[0], perf_counter()
+            try:
+                call(fn_name, runner, kwargs)
+            finally:
+                opened[0] = outer
+                took = perf_counter() - start
+                spent[place] += took - spent[0] + before
+                spent[0] = before + took
+
+        return call_hook
+
+    def train_step(self, plain: Callable[..., Any], known: Any) -> Callable[..., Any]:
+        """`BaseModel.train_step` and `OptimWrapper.update_params`, with a look at the clock between their lines.
+
+        A span for each of the methods they call would cost more than twice as much. No other part is expected inside;
+        their time is taken from the forward pass.
+
+        Args:
+            plain: the step itself, for when something has changed since.
+            known: the optimizer wrapper, whose `update_params` is that of `OptimWrapper`.
+        """
+        attributes = vars(known)
+        spent, (preprocess, forward, backward, optimizer) = self._spent, _STEP_LINES
+
+        def train_step(model: Any, data: Any, optim_wrapper: Any) -> Any:
+            if optim_wrapper is not known or "update_params" in attributes:
+                return plain(model, data, optim_wrapper)
+            before, start = spent[0], perf_counter()
+            with optim_wrapper.optim_context(model):
+                data = model.data_preprocessor(data, True)
+                prepared = perf_counter()
+                losses = model._run_forward(data, mode="loss")
+            loss, log_vars = model.parse_losses(losses)
+            computed = perf_counter()
+            optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+            derived = perf_counter()
+            if optim_wrapper.should_update():
+                optim_wrapper.step()
+                optim_wrapper.zero_grad()
+            end = perf_counter()
+            spent[preprocess] += prepared - start
+            spent[forward] += computed - prepared - spent[0] + before
+            spent[backward] += derived - computed
+            spent[optimizer] += end - derived
+            spent[0] = before + end - start
+            return log_vars
+
+        return train_step
 
     def step(self, inner: Callable[..., Any], owned: bool) -> Callable[..., Any]:
         """A `train_step` whose time is the part `step` when none of the parts inside shows, as in a replayed graph."""
@@ -127,12 +170,17 @@ class Stopwatch:
 
     def batches(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """The batches of `iterator`; the time until each is there counts as `wait`."""
-        fetch = self.span(iterator.__next__, "wait", owned=False)
+        spent, place, fetch = self._spent, _PLACES["wait"], iterator.__next__
         while True:
+            before, start = spent[0], perf_counter()
             try:
-                batch = fetch(self)
+                batch = fetch()
             except StopIteration:
                 return
+            finally:
+                took = perf_counter() - start
+                spent[place] += took - spent[0] + before
+                spent[0] = before + took
             yield batch
 
 
@@ -146,13 +194,13 @@ class WaitedStream:
 
     def __init__(self, stream: Any, stopwatch: Stopwatch) -> None:
         self._stream = stream
-        self._fetch = stopwatch.span(stream.__next__, "wait", owned=False)
+        self._batches = stopwatch.batches(stream)
 
     def __iter__(self) -> WaitedStream:
         return self
 
     def __next__(self) -> Any:
-        return self._fetch(self)
+        return next(self._batches)
 
     def __len__(self) -> int:
         return len(self._stream)

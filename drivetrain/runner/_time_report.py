@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ._stopwatch import PARTS
 
 BESIDES = ("validation", "save")
 """Parts that come now and then, and are no share of a step."""
 
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+_SCALARS = {part: f"time_split/{part}" for part in (*PARTS, "other")}
 _RARE = ("step", "metric")
 _ADVICE = {
     "wait": "the loop waits for the loader: more workers (num_workers=) or cheaper transforms in the dataset",
@@ -28,15 +33,14 @@ _NO_WORKERS = "the loop waits for the loader, which works in this process: give 
 _LAUNCHES = "the device waits for the host to launch its kernels: compile=True or graph=True, or larger batches"
 
 
-@dataclass(frozen=True)
-class TimeSplit:
+class TimeSplit(NamedTuple):
     """Where the time of a stretch of training went.
 
     Attributes:
         steps: training steps made.
         wall: seconds on the host; the sum of `parts`.
         parts: seconds by part, without the parts inside.
-        validation: seconds by part of a validation, whose sum is `parts['validation']`.
+        validation: seconds by part of the run's validations, whose sum is `parts['validation']`.
         device: seconds by part on the device's clock; empty where there is none.
         device_steps: steps to which `device` belongs: those whose events the device had passed.
         behind: of how many steps the device had not begun when the host was done with them.
@@ -45,26 +49,27 @@ class TimeSplit:
     steps: int
     wall: float
     parts: Mapping[str, float]
-    validation: Mapping[str, float]
-    device: Mapping[str, float] = field(default_factory=dict)
+    validation: Mapping[str, float] = _NOTHING
+    device: Mapping[str, float] = _NOTHING
     device_steps: int = 0
     behind: int = 0
 
     def since(self, earlier: TimeSplit) -> TimeSplit:
-        """What came after `earlier`."""
+        """What came after `earlier`; of validations only their sum."""
         return TimeSplit(
             self.steps - earlier.steps,
             self.wall - earlier.wall,
-            _difference(self.parts, earlier.parts),
-            _difference(self.validation, earlier.validation),
-            _difference(self.device, earlier.device),
+            {part: time - earlier.parts[part] for part, time in self.parts.items()},
+            _NOTHING,
+            {part: time - earlier.device[part] for part, time in self.device.items()},
             self.device_steps - earlier.device_steps,
             self.behind - earlier.behind,
         )
 
-    def of_step(self, part: str) -> float:
-        """Milliseconds a step of a part, on the host."""
-        return 1e3 * self.parts[part] / max(self.steps, 1)
+    @property
+    def scale(self) -> float:
+        """What makes milliseconds a step of seconds."""
+        return 1e3 / max(self.steps, 1)
 
     def device_of_step(self) -> dict[str, float]:
         """Milliseconds a step by part, on the device."""
@@ -76,23 +81,14 @@ class TimeSplit:
         return 2 * self.behind > self.steps
 
 
-def scalars_of(split: TimeSplit) -> dict[str, float]:
-    """`time_split/<part>` in milliseconds a step, and `time_split/device/<part>` where a device has its own clock."""
-    host = {
-        f"time_split/{part}": split.of_step(part) for part, time in split.parts.items() if time or part not in _RARE
-    }
-    return {**host, **{f"time_split/device/{part}": time for part, time in split.device_of_step().items()}}
-
-
-def facts_of(split: TimeSplit) -> dict[str, Any]:
-    """The split as plain containers, in seconds."""
-    return asdict(split)
-
-
-def bottleneck_of(split: TimeSplit, among: Mapping[str, float]) -> str:
-    """The part that takes the most, among those given; on a device that lags behind the host, by its clock."""
-    times = split.device if split.device_bound else among
-    return max(times, key=lambda part: times[part])
+def add_scalars(split: TimeSplit, tag: dict[str, Any]) -> None:
+    """Add `time_split/<part>` to `tag`, in ms a step, and `time_split/device/<part>` where a device has a clock."""
+    scale = split.scale
+    for part, time in split.parts.items():
+        if time or part not in _RARE:
+            tag[_SCALARS[part]] = time * scale
+    for part, time in split.device_of_step().items():
+        tag[f"time_split/device/{part}"] = time
 
 
 def advice_on(part: str, split: TimeSplit, workers: int | None) -> str:
@@ -111,29 +107,33 @@ def advice_on(part: str, split: TimeSplit, workers: int | None) -> str:
 
 def line_of(split: TimeSplit) -> tuple[str, str]:
     """One line (shares of a step, its length, what came besides, the bottleneck), and the bottleneck."""
-    inside = {part: time for part, time in split.parts.items() if part not in BESIDES}
-    total = sum(inside.values()) or 1.0
-    shares = [f"{part} {100 * time / total:.0f} %" for part, time in _sorted(inside) if 200 * time >= total]
-    besides = [f"{part} {split.parts[part]:.2f} s" for part in BESIDES if split.parts[part]]
+    ranked = [item for item in _sorted(split.parts) if item[0] not in BESIDES]
+    total = split.wall - split.parts["validation"] - split.parts["save"]
+    percent, least = 100 / total, total / 200
+    shares = ", ".join([f"{part} {percent * time:.0f} %" for part, time in ranked if time >= least])
+    found = _bottleneck(split, ranked)
+    return f"time split: {shares} of {_ms(total * split.scale)} ms a step{_besides(split)}; bottleneck: {found}", found
+
+
+def _bottleneck(split: TimeSplit, ranked: list[tuple[str, float]]) -> str:
+    """The first of `ranked`, or of the device's parts where the device lags behind the host."""
+    return (_sorted(split.device) if split.device_bound else ranked)[0][0]
+
+
+def _besides(split: TimeSplit) -> str:
     device = [f"{part} {_ms(time)}" for part, time in _sorted(split.device_of_step()) if time > 0]
-    found = bottleneck_of(split, inside)
-    line = "; ".join(
-        [
-            f"time split: {', '.join(shares)} of {_ms(1e3 * total / max(split.steps, 1))} ms a step",
-            *([f"on the device {', '.join(device)} ms a step"] if device else []),
-            *([f"besides {', '.join(besides)}"] if besides else []),
-            f"bottleneck: {found}",
-        ]
-    )
-    return line, found
+    besides = [f"{part} {split.parts[part]:.2f} s" for part in BESIDES if split.parts[part]]
+    on_device = f"; on the device {', '.join(device)} ms a step" if device else ""
+    return f"{on_device}; besides {', '.join(besides)}" if besides else on_device
 
 
 def table_of(split: TimeSplit, workers: int | None) -> str:
     """A table of all parts, the largest first, with the bottleneck and one sentence on it below."""
     device = split.device_of_step()
     head = f"    {'part':<12}{'ms a step':>12}{'share':>9}{'total':>12}" + ("    on the device" if device else "")
-    rows = [_row(part, time, split, device) for part, time in _sorted(split.parts) if time]
-    found = bottleneck_of(split, split.parts)
+    ranked = _sorted(split.parts)
+    rows = [_row(part, time, split, device) for part, time in ranked if time]
+    found = _bottleneck(split, ranked)
     return "\n".join(
         [
             f"Time split of {split.steps} steps, {split.wall:.2f} s on the host:",
@@ -146,7 +146,7 @@ def table_of(split: TimeSplit, workers: int | None) -> str:
 
 
 def _row(part: str, time: float, split: TimeSplit, device: Mapping[str, float]) -> str:
-    row = f"    {part:<12}{_ms(split.of_step(part)):>12}{time / split.wall:>9.1%}{time:>10.3f} s"
+    row = f"    {part:<12}{_ms(time * split.scale):>12}{time / split.wall:>9.1%}{time:>10.3f} s"
     return f"{row}{_ms(device[part]):>14} ms" if part in device else row
 
 
@@ -156,11 +156,7 @@ def _validation_rows(split: TimeSplit) -> list[str]:
 
 
 def _sorted(times: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return sorted(times.items(), key=lambda item: -item[1])
-
-
-def _difference(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    return {part: time - earlier.get(part, 0) for part, time in later.items()}
+    return sorted(times.items(), key=itemgetter(1), reverse=True)
 
 
 def _ms(milliseconds: float) -> str:

@@ -10,12 +10,13 @@ from typing import Any, TypeAlias
 import torch
 
 from drivetrain.model import BaseModel, MMDistributedDataParallel
+from drivetrain.optim import OptimWrapper
 
 from ._device_clock import PARTS as DEVICE_PARTS
 from ._device_clock import DeviceClock
 from ._stopwatch import Stopwatch, WaitedStream
 from ._taps import Taps
-from ._time_report import TimeSplit, advice_on, facts_of, line_of, scalars_of, table_of
+from ._time_report import TimeSplit, add_scalars, advice_on, line_of, table_of
 from .loops import EpochBasedTrainLoop
 
 _Method: TypeAlias = Callable[..., Any]
@@ -43,7 +44,14 @@ class _RunSplit:
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self._watch = Stopwatch()
+        self._model = runner.strategy.unwrap(runner.model)
         self._device = _device_clock(runner.strategy.device)
+        # A step of the model's own calls what it likes. Ours goes through known methods, and fewer spans cost less.
+        step = _function(runner.model, "train_step")
+        self._own_step = step not in _OUR_STEPS
+        update = _function(runner.optim_wrapper, "update_params")
+        known = step is BaseModel.train_step and update is OptimWrapper.update_params
+        self._plain = known and self._device is None
         self._first_step = runner.iter
         self._named: str | None = None
         self._start = perf_counter()
@@ -52,31 +60,30 @@ class _RunSplit:
     def attach(self, taps: Taps) -> None:
         """Put everything in place."""
         runner, loop = self._runner, self._runner.train_loop
-        model = runner.strategy.unwrap(runner.model)
-        # A step of the model's own calls what it likes; ours goes through two methods, and fewer spans cost less.
-        own_step = _function(runner.model, "train_step") not in _OUR_STEPS
-        self._attach_loader(taps, loop)
-        if own_step or self._device is not None or _function(loop, "train_step") is not EpochBasedTrainLoop.train_step:
+        if hasattr(loop, "dataloader_iterator"):
+            taps.replace(loop, "dataloader_iterator", WaitedStream(loop.dataloader_iterator, self._watch))
+        else:
+            taps.put(loop, "open_batches", self._opening)
+        if not self._plain or _function(loop, "train_step") is not EpochBasedTrainLoop.train_step:
             taps.put(loop, "train_step", self._step)
-        self._attach_preprocessor(taps, model)
-        for module in {runner.model, model}:
-            self._tap(taps, module, "_run_forward", "forward")
-        self._tap(taps, model, "parse_losses", "forward")
-        if own_step:
-            self._tap_call(taps, model, "forward")
-        self._attach_optimizers(taps, own_step)
+        if self._plain:
+            taps.put(self._model, "train_step", lambda found, _: self._watch.train_step(found, runner.optim_wrapper))
+        else:
+            self._attach_forward(taps)
+            self._attach_preprocessor(taps)
+            self._attach_optimizers(taps)
         self._attach_validation(taps)
         self._tap(taps, runner, "save_checkpoint", "save")
-        self._tap(taps, runner._hook_table, "call", "hooks")
+        taps.put(runner, "call_hook", self._hooks)
         taps.put(runner.log_processor, "get_log_after_iter", self._adding_to_log)
         self._start = perf_counter()
         self._logged = self._read(self._first_step)
 
     def finish(self) -> None:
-        """Write the table of the whole run, and leave its numbers in the message hub as `time_split`."""
-        split = self._read(self._runner.iter)
+        """Write the table of the whole run, and leave its numbers in the message hub as `time_split`, in seconds."""
+        split = self._read(self._runner.iter)._replace(validation=self._watch.read_validation())
         if split.steps:
-            self._runner.message_hub.update_info("time_split", facts_of(split), resumed=False)
+            self._runner.message_hub.update_info("time_split", split._asdict(), resumed=False)
             self._runner.logger.info(table_of(split, self._workers))
 
     def log(self, tag: dict[str, Any], line: str) -> str:
@@ -86,7 +93,7 @@ class _RunSplit:
         """
         now = self._read(self._runner.iter + 1)
         split, self._logged = now.since(self._logged), now
-        tag.update(scalars_of(split))
+        add_scalars(split, tag)
         shares, found = line_of(split)
         advice = "" if found == self._named else f": {advice_on(found, split, self._workers)}"
         self._named = found
@@ -100,31 +107,33 @@ class _RunSplit:
         now = perf_counter()
         wall, parts = now - self._start, self._watch.read(now)
         parts["other"] = wall - sum(parts.values())
-        steps, validation = step - self._first_step, self._watch.read_validation()
+        split = TimeSplit(step - self._first_step, wall, parts)
         if self._device is None:
-            return TimeSplit(steps, wall, parts, validation)
-        self._device.collect()
+            return split
         clock = self._device
-        return TimeSplit(steps, wall, parts, validation, dict(clock.times), clock.steps, clock.behind)
+        clock.collect()
+        return split._replace(device=dict(clock.times), device_steps=clock.steps, behind=clock.behind)
 
-    def _attach_loader(self, taps: Taps, loop: Any) -> None:
-        if hasattr(loop, "dataloader_iterator"):
-            taps.replace(loop, "dataloader_iterator", WaitedStream(loop.dataloader_iterator, self._watch))
-        else:
-            taps.put(loop, "open_batches", self._opening)
+    def _attach_forward(self, taps: Taps) -> None:
+        for module in {self._runner.model, self._model}:
+            self._tap(taps, module, "_run_forward", "forward")
+        self._tap(taps, self._model, "parse_losses", "forward")
+        if self._own_step:
+            self._tap_call(taps, self._model, "forward")
 
-    def _attach_preprocessor(self, taps: Taps, model: Any) -> None:
-        preprocessor = getattr(model, "data_preprocessor", None)
+    def _attach_preprocessor(self, taps: Taps) -> None:
+        preprocessor = getattr(self._model, "data_preprocessor", None)
         self._tap_call(taps, preprocessor, "preprocess")
         # On the CPU nothing is copied. In compiled code no clock can be read: a copy in it is part of preprocessing.
-        for module in [] if self._device is None or _is_compiled(preprocessor) else model.modules():
+        for module in [] if self._device is None or _is_compiled(preprocessor) else self._model.modules():
             self._tap(taps, module, "cast_data", "copy")
 
-    def _attach_optimizers(self, taps: Taps, own_step: bool) -> None:
+    def _attach_optimizers(self, taps: Taps) -> None:
         optim_wrapper = self._runner.optim_wrapper
+        whole = ("update_params", "step", "zero_grad") if self._own_step else ("update_params",)
         for wrapper in optim_wrapper.values() if hasattr(optim_wrapper, "values") else [optim_wrapper]:
             self._tap(taps, wrapper, "backward", "backward")
-            for name in ("update_params", *(("step", "zero_grad") if own_step else ())):
+            for name in whole:
                 self._tap(taps, wrapper, name, "optimizer")
 
     def _attach_validation(self, taps: Taps) -> None:
@@ -151,7 +160,26 @@ class _RunSplit:
         return self._watch.step(self._on_device(found, "step"), owned)
 
     def _validation(self, found: _Method, owned: bool) -> _Method:
-        return self._watch.validation(found if self._device is None else self._device.pause(found), owned)
+        timed = self._watch.validation(found if self._device is None else self._device.pause(found), owned)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            taps = Taps()
+            if self._plain:  # else it is timed all the time
+                self._attach_preprocessor(taps)
+            try:
+                return timed(*args, **kwargs)
+            finally:
+                taps.remove()
+
+        return run
+
+    def _hooks(self, found: _Method, owned: bool) -> _Method:
+        from .runner import Runner  # which imports this file
+
+        def call(name: str, runner: Any, kwargs: dict[str, Any]) -> None:
+            found(*((runner,) if owned else ()), name, **kwargs)
+
+        return self._watch.call_hook(self._runner._hook_table.call if found is Runner.call_hook else call)
 
     def _opening(self, found: _Method, owned: bool) -> _Method:
         opened = self._watch.span(found, "wait", owned)
