@@ -3,7 +3,7 @@
     PYTHONPATH=. python benchmarks/throughput.py [--only mlp resnet18 resnet50] [--rounds 2] [--seconds 6]
 
 Workloads: a tiny MLP (launch-bound), ResNet-18 on 32 px (batch 512), ResNet-50 on 224 px images (batch 256);
-the ResNets in bf16 and channels_last, bytes loaded by workers and normalised on the device. The hand-written loop copies
+the ResNets in bf16 and channels_last, bytes loaded by workers and normalised on the device. The loop by hand copies
 the next batch on a side stream, normalises, runs forward under autocast, backward and a fused SGD; with compile, its
 forward and loss are compiled. Rates are medians of windows; ratios compare medians of the same round.
 """
