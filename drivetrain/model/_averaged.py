@@ -53,6 +53,7 @@ class BaseAveragedModel(nn.Module):
         self.interval = interval
         self.update_buffers = update_buffers
         self.register_buffer("steps", torch.tensor(0, dtype=torch.long, device="cpu"))
+        self._known: tuple[int, Tensor | None, int] = (0, None, 0)
         self._source: nn.Module | None = None
         self._pairs: list[tuple[list[_Slot], list[_Slot]]] = []
         self._copied: tuple[list[_Slot], list[_Slot]] = ([], [])
@@ -90,8 +91,7 @@ class BaseAveragedModel(nn.Module):
         """
         if self._source is not model:
             self._pair_up(model)
-        # `steps` stays on the CPU, see `_apply`: reading it does not make the host wait for a device.
-        steps = int(self.steps)
+        steps = self._updates_made()
         if steps == 0 or steps % self.interval == 0:
             for averaged, source in self._pairs:
                 self._average(_fetch(averaged), _fetch(source), steps)
@@ -99,6 +99,12 @@ class BaseAveragedModel(nn.Module):
         if copied:
             torch._foreach_copy_(_fetch(copied), _fetch(originals))
         self.steps += 1
+        self._known = (steps + 1, self.steps, self.steps._version)
+
+    def _updates_made(self) -> int:
+        """`steps` as an int; the tensor, which stays on the CPU, is read only where somebody else has written it."""
+        count, tensor, version = self._known
+        return count if tensor is self.steps and version == self.steps._version else int(self.steps)
 
     def _average(self, averaged: list[Tensor], source: list[Tensor], steps: int) -> None:
         """Average tensors of one dtype and device pair."""
