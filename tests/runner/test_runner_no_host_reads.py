@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from toy import ToyData, ToyNet, build, loader, only_training
 from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
+from toy import ToyData, ToyNet, build, loader, only_training
 
 from drivetrain.hooks import Hook
 
@@ -115,10 +115,8 @@ class Watch(Hook):
 
 def plain_values(tmp_path, interval, *hooks):
     watch = Watch()
-    # The hook stands outside the loader's own work: batches are made before the count begins to matter.
     data = [{"inputs": torch.randn(4, 3, 6, 6), "labels": torch.randint(4, (4,))} for _ in range(STEPS + 10)]
     batches = torch.utils.data.DataLoader(data, batch_size=None, shuffle=False)
-    run_with = {"custom_hooks": (watch, *hooks), "interval": interval}
     runner = build(
         tmp_path,
         model=ToyNet(),
@@ -133,8 +131,8 @@ def plain_values(tmp_path, interval, *hooks):
             "clip_grad": {"max_norm": 1.0},
         },
         param_scheduler={"type": "CosineAnnealingLR", "by_epoch": False},
-        default_hooks={"logger": {"type": "LoggerHook", "interval": run_with["interval"]}, "checkpoint": None},
-        custom_hooks=[{"type": "EMAHook"}, *run_with["custom_hooks"]],
+        default_hooks={"logger": {"type": "LoggerHook", "interval": interval}, "checkpoint": None},
+        custom_hooks=[{"type": "EMAHook"}, watch, *hooks],
     )
     runner.train()
     return watch.mode.count
