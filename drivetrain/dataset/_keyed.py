@@ -22,7 +22,7 @@ class KeyedDataset:
 
     def __getitem__(self, key: SampleKey | OtherKey) -> Any:
         seed_stream(key.stream)
-        return self.dataset[_index(key)]
+        return self.dataset[int(key) if type(key) is SampleKey else key.index]  # type: ignore[union-attr]
 
 
 class KeyedBatchDataset(KeyedDataset):

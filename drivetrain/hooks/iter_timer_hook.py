@@ -36,6 +36,7 @@ class IterTimerHook(Hook):
         self.start_iter = 0
         self.t = time.time()
         self._batches: int | None = None
+        self._max_iters = 0
 
     def before_train(self, runner: RunnerLike) -> None:
         """Note where this process begins."""
@@ -44,7 +45,9 @@ class IterTimerHook(Hook):
     def _before_epoch(self, runner: RunnerLike, mode: str = "train") -> None:
         """Start the clock and the hub's epoch; a training epoch that is resumed in its middle goes on."""
         runner.message_hub.begin_epoch(f"{mode}/", runner.epoch if mode == "train" else None)
-        if mode != "train":
+        if mode == "train":
+            self._max_iters = runner.max_iters
+        else:
             self._batches = _length(getattr(runner, f"{mode}_dataloader"))
         self.t = time.time()
 
@@ -72,9 +75,9 @@ class IterTimerHook(Hook):
         hub = runner.message_hub
         hub.update_scalar(_TIME[mode], spent)
         if mode == "train":
-            step = runner.iter
+            made = runner.iter + 1
             self.time_sec_tot += spent
-            hub.update_info("eta", self.time_sec_tot / (step - self.start_iter + 1) * (runner.max_iters - step - 1))
+            hub.update_info("eta", self.time_sec_tot / (made - self.start_iter) * (self._max_iters - made))
             return
         self.time_sec_test_val += spent
         if self._batches is not None:

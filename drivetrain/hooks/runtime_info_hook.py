@@ -79,8 +79,14 @@ class RuntimeInfoHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write the log variables of the step; tensors are copied on their device, not read."""
-        if outputs:
-            runner.message_hub.update_together({_train_name(name): value for name, value in outputs.items()})
+        if not outputs:
+            return
+        named = {_train_name(name): value for name, value in outputs.items()}
+        if len(named) > 1:
+            runner.message_hub.update_together(named)
+            return
+        for name, value in named.items():
+            runner.message_hub.update_scalar(name, value)
 
     def before_val(self, runner: RunnerLike) -> None:
         """Remember the stage that validation interrupts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import attrgetter, methodcaller
 from typing import Any
 
 from ._running import Running
@@ -14,6 +15,8 @@ HOST = -2
 """In place of a row: the value is a number on the host."""
 SCALAR = -1
 """In place of a row: the value is a tensor without dimensions."""
+
+_PARTS_OF_KIND = (attrgetter("dtype"), methodcaller("get_device"), attrgetter("shape"))
 
 Entry = tuple[Any, int, int]
 """A value, its count, and where the number is: `HOST`, `SCALAR`, or a row of a one-dimensional tensor."""
@@ -38,12 +41,6 @@ def are_numbers(kinds: set[type]) -> bool:
 def are_tensors(kinds: set[type]) -> bool:
     """Whether what has these types is bare tensors alone."""
     return len(kinds) == 1 and all(map(is_tensor_type, kinds))
-
-
-def own_copy(value: Any) -> Any:
-    """A detached copy, without dimensions, of a tensor of one element: the next step may overwrite the original."""
-    value = value.detach().clone() if value.requires_grad else value.clone()
-    return value.reshape(()) if value.dim() else value
 
 
 def packed_copy(values: Sequence[Any]) -> Any | None:
@@ -188,7 +185,7 @@ def _wide_dtype(tensor: Any) -> Any:
 
 
 def _are_alike(tensors: Sequence[Any]) -> bool:
-    return len({(tensor.dtype, tensor.get_device(), tensor.shape) for tensor in tensors}) == 1
+    return all(len(set(map(part, tensors))) == 1 for part in _PARTS_OF_KIND)
 
 
 def _wide_scalar(entry: Entry, device: Any, dtype: Any) -> Any:

@@ -17,9 +17,9 @@ from ._logger import print_log
 from ._running import Running
 from ._settle import lock, settle, take
 from ._tail import Array, Tail
-from ._values import as_array, is_number
+from ._values import HOST_TYPES, as_array, is_number
 
-PENDING_LIMIT = 512
+PENDING_LIMIT = 256
 """Entries a series holds back before it folds them together."""
 
 
@@ -165,6 +165,9 @@ class HistoryBuffer:
 
         A value with a count above one is thus taken as the sum over that many samples, as in MMEngine.
         """
+        newest = self._newest(window_size)
+        if newest:
+            return np.float64(sum(newest) / len(newest))
         running = self._running(window_size)
         if running is not None:
             return running.mean
@@ -184,10 +187,13 @@ class HistoryBuffer:
 
     def current(self) -> Any:
         """The newest value."""
-        return self._some(1)[-1]
+        newest = self._newest(1)
+        return np.float64(newest[0]) if newest else self._some(1)[-1]
 
     def peek(self) -> Any | None:
         """The newest value that was brought over already, or None: reads nothing from a device."""
+        if self._pending and type(self._pending[-1]) in HOST_TYPES:
+            return self._pending[-1]
         values = self._tail.values(1)
         return values[-1] if len(values) else None
 
@@ -264,6 +270,23 @@ class HistoryBuffer:
         everything = _window_size(window) >= self._run.entries
         return self._run if everything and self._has_lost_entries() else None
 
+    def _newest(self, window: Any) -> Sequence[float]:
+        """The values of the window, oldest first, if they are floats that count once each and are at hand; else none.
+
+        Log lines ask for short windows of such series. There a list is summed before an array is made, and numbers may
+        stay where updates left them.
+        """
+        if type(window) is not int or not 0 < window <= self._tail.capacity:
+            return ()
+        values = self._pending[-window:]
+        if len(values) == window and set(map(type, values)) == {float}:
+            return values
+        self._settle()
+        return self._tail.floats(window)
+
+    def _has_device_values(self) -> bool:
+        return self._fold is not None or not are_numbers(set(map(type, self._pending)))
+
     def _some(self, window: Any) -> Array:
         values = self._last(window)[0]
         if not len(values):
@@ -274,9 +297,10 @@ class HistoryBuffer:
         size = _window_size(window)
         with lock:
             self._settle()
+            entries = self._tail.last(size)
             if self._tail.capacity < size < _EVERYTHING and self._has_lost_entries():
                 self._keep_more(size)
-            return self._tail.last(size)
+            return entries
 
     def _has_lost_entries(self) -> bool:
         """Whether older entries are gone because the hub keeps fewer than `max_length`."""
@@ -312,7 +336,7 @@ class HistoryBuffer:
     def _settle(self) -> None:
         """Put everything held back in its place, together with the other series of the hub."""
         with lock:
-            if self._settle_all is not None and (self._pending or self._fold):
+            if self._settle_all is not None and self._has_device_values():
                 self._settle_all()
             if self._pending or self._fold:
                 settle([self])

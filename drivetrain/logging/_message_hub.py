@@ -11,11 +11,11 @@ from typing import Any
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotFoundError, did_you_mean
 from drivetrain.utils import ManagerMixin
 
-from ._device_values import HOST, SCALAR, own_copy, packed_copy
-from ._history_buffer import HistoryBuffer
+from ._device_values import HOST, SCALAR, packed_copy
+from ._history_buffer import PENDING_LIMIT, HistoryBuffer
 from ._logger import print_log
 from ._settle import settle
-from ._values import HOST_TYPES, host_number, is_tensor, not_one_element
+from ._values import HOST_TYPES, host_number, is_tensor, is_tensor_type, not_one_element
 
 _DEFAULT_WINDOW = 100
 
@@ -110,7 +110,8 @@ class MessageHub(ManagerMixin):
 
     def flush(self) -> None:
         """Bring all waiting values over to the host, in one copy per device and dtype."""
-        self._flushes += settle(self._log_scalars.values())
+        waiting = [series for series in list(self._log_scalars.values()) if series._has_device_values()]
+        self._flushes += settle(waiting)
 
     def update_scalar(self, key: str, value: Any, count: int = 1, resumed: bool = True) -> None:
         """Append `value` to the scalar `key`.
@@ -137,7 +138,10 @@ class MessageHub(ManagerMixin):
         buffer = self._log_scalars.get(key)
         if buffer is None or self._resumed_keys.get(key) is not resumed:
             buffer = self._series(key, resumed)
-        buffer._append(value)
+        waiting = buffer._pending
+        waiting.append(value)
+        if len(waiting) >= PENDING_LIMIT:
+            buffer._fold_pending()
 
     def update_scalars(self, log_dict: dict[str, Any], resumed: bool = True) -> None:
         """Append each value of `log_dict` to the scalar of its name.
@@ -302,13 +306,17 @@ class MessageHub(ManagerMixin):
 
     def _get_valid_value(self, value: Any, key: str = "a scalar") -> Any:
         """`value` as a Python number, or for a tensor an own copy without dimensions, on its device."""
-        if type(value) in HOST_TYPES:
+        kind = type(value)
+        if kind in HOST_TYPES:
             return value
-        if is_tensor(value):
+        if not is_tensor_type(kind):
+            return host_number(key, value)
+        if value.dim():
             if value.numel() != 1:
                 raise not_one_element(key, value.shape)
-            return own_copy(value)
-        return host_number(key, value)
+            value = value.reshape(())
+        # The next step may overwrite the original.
+        return value.detach().clone() if value.requires_grad else value.clone()
 
 
 def _is_history(value: Any) -> bool:

@@ -25,17 +25,13 @@ class Running:
 
     def __init__(
         self,
-        entries: float = 0,
+        entries: int = 0,
         weight: float = 0.0,
         total: float = 0.0,
         low: float = math.inf,
         high: float = -math.inf,
     ) -> None:
-        self.entries = int(entries)
-        self.weight = float(weight)
-        self.total = float(total)
-        self.low = float(low)
-        self.high = float(high)
+        self.entries, self.weight, self.total, self.low, self.high = entries, weight, total, low, high
 
     @classmethod
     def of(cls, values: Sequence[float] | Array, counts: Sequence[int] | Array | None = None) -> Running:
@@ -46,18 +42,17 @@ class Running:
         weight = size if counts is None else sum(counts)
         total = sum(values)
         if total != total:  # a NaN, before which min and max would depend on the order
-            return cls(size, weight, total, np.min(values), np.max(values))
+            return cls(size, weight, total, math.nan, math.nan)
         return cls(size, weight, total, min(values), max(values))
 
     def merged(self, other: Running) -> Running:
         """The statistics of everything that either has seen; a new object, so a reader never sees half a change."""
-        return Running(
-            self.entries + other.entries,
-            self.weight + other.weight,
-            self.total + other.total,
-            _least(self.low, other.low),
-            -_least(-self.high, -other.high),
-        )
+        low, high = self.low, self.high
+        if not low <= other.low and low == low:  # so that a NaN on either side stays
+            low = other.low
+        if not high >= other.high and high == high:
+            high = other.high
+        return Running(self.entries + other.entries, self.weight + other.weight, self.total + other.total, low, high)
 
     @property
     def mean(self) -> np.float64:
@@ -72,8 +67,5 @@ class Running:
     @classmethod
     def from_state(cls, state: Iterable[float]) -> Running:
         """The statistics that `state` described."""
-        return cls(*state)
-
-
-def _least(first: float, second: float) -> float:
-    return math.nan if first != first or second != second else min(first, second)
+        entries, *others = map(float, state)
+        return cls(int(entries), *others)

