@@ -81,12 +81,11 @@ class RuntimeInfoHook(Hook):
         """Write the log variables of the step; tensors are copied on their device, not read."""
         if not outputs:
             return
-        named = {_train_name(name): value for name, value in outputs.items()}
-        if len(named) > 1:
-            runner.message_hub.update_together(named)
+        if len(outputs) > 1:
+            runner.message_hub.update_together({_train_name(name): value for name, value in outputs.items()})
             return
-        for name, value in named.items():
-            runner.message_hub.update_scalar(name, value)
+        for name, value in outputs.items():
+            runner.message_hub.update_scalar(_train_name(name), value)
 
     def before_val(self, runner: RunnerLike) -> None:
         """Remember the stage that validation interrupts."""

@@ -224,11 +224,18 @@ class Runner:
     max_epochs = _of_loop("train_loop", "max_epochs", "Epochs to train; builds the train loop. 0 without training.")
     max_iters = _of_loop("train_loop", "max_iters", "Steps to train; builds the train loop. 0 without training.")
     epoch = _of_loop("_train_loop", "epoch", "Epochs made.")
-    iter = _of_loop("_train_loop", "iter", "Training steps made.")
     val_interval = _of_loop("train_loop", "val_interval", "Interval between validations; builds the train loop.")
     val_begin = _of_loop("train_loop", "val_begin", "First epoch or iteration after which validation may come.")
     rank = _of_loop("strategy", "rank", "Rank of this process.")
     world_size = _of_loop("strategy", "world_size", "Number of processes.")
+
+    @property
+    def iter(self) -> int:
+        """Training steps made."""
+        try:  # the quickest way to it: hooks ask at every step
+            return self._train_loop.iter
+        except AttributeError:
+            return 0
 
     @property
     def launcher(self) -> str:

@@ -20,7 +20,8 @@ def parse_losses(losses: Any) -> tuple[Tensor, dict[str, Tensor]]:
     log_vars: dict[str, Tensor] = {"loss": None}  # type: ignore[dict-item]
     total: Tensor | None = None
     for name, value in losses.items():
-        scalar = value if torch.is_tensor(value) and value.dim() == 0 else _reduce(name, value)
+        is_scalar = (type(value) is Tensor or torch.is_tensor(value)) and value.dim() == 0
+        scalar = value if is_scalar else _reduce(name, value)
         log_vars[name] = scalar
         if "loss" in name:
             # A sum that starts with its first term: a single loss costs no kernel and keeps its place in the graph.
