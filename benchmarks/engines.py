@@ -19,7 +19,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -67,6 +66,21 @@ class Clock(Dataset):
         return [1e6 * (end - begin) / WINDOW for begin, end in zip(self.marks[1:], self.marks[2:], strict=False)]
 
 
+class Samples(Dataset):
+    """The rows of the clock's batch, one by one; the default collate function stacks them again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def __len__(self) -> int:
+        return BATCH * len(self.clock)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        step, row = divmod(index, BATCH)
+        batch = self.clock[step] if row == 0 else self.clock.batch
+        return batch[0][row], batch[1][row]
+
+
 def layers() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
@@ -101,15 +115,26 @@ def drivetrain_worker(clock: Clock, folder: str) -> None:
     _run_contract("drivetrain", clock, folder, {"seed": 1, "streams": "worker"})
 
 
+def samples_sample(clock: Clock, folder: str) -> None:
+    """Batches of BATCH samples, a random stream for each of them."""
+    _run_contract("drivetrain", clock, folder, {"seed": 1, "streams": "sample"}, DataLoader(Samples(clock), BATCH))
+
+
+def samples_worker(clock: Clock, folder: str) -> None:
+    """The same batches without."""
+    _run_contract("drivetrain", clock, folder, {"seed": 1, "streams": "worker"}, DataLoader(Samples(clock), BATCH))
+
+
 def mmengine(clock: Clock, folder: str) -> None:
     class Sampler(SequentialSampler):
         def set_epoch(self, epoch: int) -> None:
             """Its DistSamplerSeedHook fails on a loader without batch sampler unless the sampler has this."""
 
-    _run_contract("mmengine", clock, folder, {"seed": 1}, sampler=Sampler(clock))
+    loader = DataLoader(clock, batch_size=None, sampler=Sampler(clock))
+    _run_contract("mmengine", clock, folder, {"seed": 1}, loader)
 
 
-def _run_contract(engine: str, clock: Clock, folder: str, randomness: dict, **loader: Any) -> None:
+def _run_contract(engine: str, clock: Clock, folder: str, randomness: dict, loader: DataLoader | None = None) -> None:
     """Under an engine with MMEngine's contract; all default hooks are on."""
     base = importlib.import_module(f"{engine}.model").BaseModel
 
@@ -125,7 +150,7 @@ def _run_contract(engine: str, clock: Clock, folder: str, randomness: dict, **lo
     runner = importlib.import_module(f"{engine}.runner").Runner(
         model=Net(),
         work_dir=folder,
-        train_dataloader=DataLoader(clock, batch_size=None, **loader),
+        train_dataloader=DataLoader(clock, batch_size=None) if loader is None else loader,
         train_cfg={"by_epoch": True, "max_epochs": 1},
         optim_wrapper={"optimizer": {"type": "SGD", "lr": LEARNING_RATE, "momentum": MOMENTUM}},
         default_hooks={"logger": {"type": "LoggerHook", "interval": LOG_EVERY}},
@@ -221,6 +246,8 @@ ENGINES: dict[str, Callable[[Clock, str], None]] = {
     "bare": bare,
     "drivetrain": drivetrain_worker,
     "drivetrain, stream per sample": drivetrain_sample,
+    "samples": samples_worker,
+    "samples, stream per sample": samples_sample,
     "ignite": ignite,
     "mmengine": mmengine,
     "fabric": fabric,

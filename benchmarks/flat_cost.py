@@ -1,4 +1,4 @@
-"""What a step costs at step 1,000 and at step 1,000,000, without the model: loop, hub, histories, timers, schedules, hooks.
+"""A step at 1,000 and at 1,000,000, without the model: what loop, hub, histories, timers, schedules and hooks cost.
 
     python benchmarks/flat_cost.py --steps 1000000
 

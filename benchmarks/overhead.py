@@ -25,10 +25,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from engines import ENGINES
+from engines import BATCH, ENGINES
 
 HERE = Path(__file__).resolve().parent
-OURS = ("bare", "drivetrain", "drivetrain, stream per sample")
+SAMPLES = ("samples", "samples, stream per sample")
+"""drivetrain on batches of BATCH samples that the main process fetches, without and with a stream for each."""
+OURS = ("bare", "drivetrain", "drivetrain, stream per sample", *SAMPLES)
 
 
 def measure(engine: str, python: str, options: argparse.Namespace, folder: Path) -> dict:
@@ -57,6 +59,13 @@ def row(engine: str, rounds: list[dict], bare: list[dict]) -> str:
     return f"| {label} | {statistics.median(times):.1f} | {statistics.median(over):.1f} | {spread} | {ratio:.2f} |"
 
 
+def streams_line(without: list[dict], with_streams: list[dict]) -> str:
+    pairs = zip(without, with_streams, strict=True)
+    costs = [(min(streams["windows"]) - min(plain["windows"])) / BATCH for plain, streams in pairs]
+    spread = f"{min(costs):.1f} to {max(costs):.1f}"
+    return f"\nA random stream costs {statistics.median(costs):.1f} us a sample ({spread}), in batches of {BATCH}."
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers-python", default=sys.executable, help="interpreter with the other engines")
@@ -83,7 +92,10 @@ def main() -> int:
           f"{options.steps} steps")  # fmt: skip
     print("\n| engine | us/step | over bare, us | over rounds | ratio |\n|---|---|---|---|---|")
     for name in engines:
-        print(row(name, results[name], results["bare"]))
+        if name not in SAMPLES:
+            print(row(name, results[name], results["bare"]))
+    if all(name in results for name in SAMPLES):
+        print(streams_line(*(results[name] for name in SAMPLES)))
     return 0
 
 

@@ -94,7 +94,9 @@ class Clock(Hook):
         self.marks.append(time.process_time())
 
 
-def steps_of(layers: Callable[[], nn.Module], batch: tuple[torch.Tensor, ...], steps: int, *hooks: Hook, **switches: Any) -> list:
+def steps_of(
+    layers: Callable[[], nn.Module], batch: tuple[torch.Tensor, ...], steps: int, *hooks: Hook, **switches: Any
+) -> list:
     """Seconds of each step but the first tenth."""
     clock = Clock()
     torch.manual_seed(0)

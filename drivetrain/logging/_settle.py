@@ -54,13 +54,13 @@ class _Batch:
     def tensors(self) -> dict[int, Any]:
         """The tensors among the values, by identity."""
         if self._are_tensors:
-            return {id(value): value for value in self._values}
+            return dict(zip(map(id, self._values), self._values, strict=True))
         return {id(value): value for value, row in zip(self._values, self._rows, strict=False) if row != HOST}
 
     def on_host(self, numbers: Mapping[int, Any]) -> Sequence[Any]:
         """The values, with `numbers` in place of tensors."""
         if self._are_tensors:
-            return [numbers[id(value)] for value in self._values]
+            return [*map(numbers.__getitem__, map(id, self._values))]
         if not self._rows:
             return self._values
         return [
