@@ -21,6 +21,8 @@ from .loops import EpochBasedTrainLoop
 
 _Method: TypeAlias = Callable[..., Any]
 _OUR_STEPS = (BaseModel.train_step, MMDistributedDataParallel.train_step)
+_LEAST_STRETCH = 1.0
+"""Seconds of training that one line tells of, at least: what log points of shorter steps say is the next line's."""
 
 
 @contextmanager
@@ -87,10 +89,13 @@ class _RunSplit:
             self._runner.logger.info(table_of(split, self._workers))
 
     def log(self, tag: dict[str, Any], line: str) -> str:
-        """Add the steps since the last log point to what is logged: numbers to `tag`, shares to the line.
+        """Add the steps since the last split to what is logged: numbers to `tag`, shares to the line.
 
-        Advice comes along whenever another part has become the bottleneck.
+        The first log point is told of, and then those that end a stretch of `_LEAST_STRETCH`. Advice comes along whenever
+        another part has become the bottleneck.
         """
+        if self._named is not None and perf_counter() - self._start - self._logged.wall < _LEAST_STRETCH:
+            return line
         now = self._read(self._runner.iter + 1)
         split, self._logged = now.since(self._logged), now
         add_scalars(split, tag)

@@ -502,7 +502,8 @@ def test_what_a_step_of_the_models_own_does_beside_is_other(tmp_path):
     assert max(time for part, time in parts.items() if part != "other") < parts["other"] / 2
 
 
-def test_each_log_point_gets_a_line_and_scalars_and_the_end_a_table(tmp_path):
+def test_each_log_point_gets_a_line_and_scalars_and_the_end_a_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(time_split, "_LEAST_STRETCH", 0.0)
     hooks = {"logger": {"type": "LoggerHook", "interval": 2}, **NO_SAVES}
     runner = build(
         tmp_path, time_split=True, log_level="INFO", default_hooks=hooks, train_cfg={"max_epochs": 2},
@@ -532,6 +533,22 @@ def test_each_log_point_gets_a_line_and_scalars_and_the_end_a_table(tmp_path):
     assert "bottleneck: wait: the loop waits for the loader" in table
 
 
+def test_log_points_of_quick_steps_share_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(time_split, "_LEAST_STRETCH", 2.5 * NAP)
+    seen = []
+    hooks = {"logger": {"type": "LoggerHook", "interval": 1}, **NO_SAVES}
+    runner = build(
+        tmp_path, time_split=True, default_hooks=hooks, train_cfg={"max_epochs": 1},
+        custom_hooks=[SleepyHook("before_train_iter")], **only_training(),
+    )  # fmt: skip
+    runner.visualizer.add_scalars = lambda tag, **kwargs: seen.append(tag.get("time_split/hooks"))
+    runner.train()
+    assert seen[0] is not None and seen[1] is None
+    told = [hooks for hooks in seen if hooks is not None]
+    assert 1 < len(told) < len(seen)
+    assert all(1000 * NAP <= hooks for hooks in told)
+
+
 def test_windows_between_log_points_sum_to_the_wall_though_each_begins_inside_a_hook(tmp_path, monkeypatch):
     def noted():
         reads.append(time.perf_counter())
@@ -545,6 +562,7 @@ def test_windows_between_log_points_sum_to_the_wall_though_each_begins_inside_a_
 
     reads, seen = [], []
     monkeypatch.setattr(time_split, "perf_counter", noted)
+    monkeypatch.setattr(time_split, "_LEAST_STRETCH", 0.0)
     hooks = {"logger": {"type": "LoggerHook", "interval": 1}, **NO_SAVES}
     runner = build(
         tmp_path, time_split=True, default_hooks=hooks, train_cfg={"max_epochs": 1},
