@@ -119,6 +119,14 @@ class CaptureError(DrivetrainError, RuntimeError):
     """A training step cannot be captured in a graph."""
 
 
+class NonFiniteError(DrivetrainError, ArithmeticError, RuntimeError):
+    """A loss, a gradient or a weight became NaN or infinite."""
+
+
+class ConfigParsingError(DrivetrainError, RuntimeError):
+    """A config file cannot be read, or breaks a rule of its dialect."""
+
+
 def nearest(name: str, options: Iterable[str], count: int = 3) -> list[str]:
     """The options closest to `name`, best first, judged without case."""
     by_folded: dict[str, str] = {}

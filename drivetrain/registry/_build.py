@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.errors import ArgumentTypeError, NotFoundError
+from drivetrain.config import ConfigDict, origins_of
+from drivetrain.errors import ArgumentTypeError, DrivetrainError, NotFoundError
 
 from ._construct import construct
 from ._explain import not_found
@@ -38,10 +39,22 @@ def build_with(
     call: Callable[[Any, dict[str, Any], Registry], Any], cfg: Any, registry: Registry, default_args: Any = None
 ) -> Any:
     """Find the `type` of `cfg` in its scope and let `call(found, arguments, registry)` make the object."""
-    args = arguments(cfg, registry, default_args)
-    with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
-        found = resolve(args.pop("type"), scoped)
-        return call(found, args, scoped)
+    try:
+        args = arguments(cfg, registry, default_args)
+        with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
+            found = resolve(args.pop("type"), scoped)
+            return call(found, args, scoped)
+    except DrivetrainError as error:
+        _say_where(error, cfg)
+        raise
+
+
+def _say_where(error: DrivetrainError, cfg: Any) -> None:
+    """Add the line of the config file to an error, once: of the innermost config that has one."""
+    origins = origins_of(cfg, "type") if type(cfg) is ConfigDict else ()
+    if origins and not hasattr(error, "origin") and len(error.args) == 1:
+        error.origin = origins[-1]  # type: ignore[attr-defined]
+        error.args = (f"{error} This is set in {origins[-1]}.",)
 
 
 def arguments(cfg: Any, registry: Any, default_args: Any = None) -> dict[str, Any]:

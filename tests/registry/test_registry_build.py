@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drivetrain.config import Config
 from drivetrain.errors import ArgumentTypeError, NotFoundError
 from drivetrain.registry import DefaultScope, Registry, build_from_cfg
 from drivetrain.utils import ManagerMixin
@@ -209,3 +211,13 @@ def test_interrupts_pass_untouched(shapes: Registry) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         shapes.build(dict(type=stop))
+
+
+def test_errors_name_the_line_of_the_config_file(shapes: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "c.py"
+    path.write_text("box = dict(\n    type='Box',\n    sid=1)\nother = dict(\n    type='Boks')\n")
+    cfg = Config.fromfile(path)
+    with pytest.raises(ArgumentTypeError, match=r"'sid'.*This is set in .*c.py:2\.$"):
+        shapes.build(cfg.box)
+    with pytest.raises(NotFoundError, match=r"'Boks'.*This is set in .*c.py:5\.$"):
+        shapes.build(cfg.other)
