@@ -132,9 +132,20 @@ def build_runner(options: argparse.Namespace) -> Runner:
             "logger": {"type": "LoggerHook", "interval": 100},
             "checkpoint": {"type": "CheckpointHook", "interval": 1, "save_best": "accuracy", "max_keep_ckpts": 1},
         },
+        custom_hooks=[{"type": "EMAHook", "momentum": 0.02, "update_buffers": True}] if options.ema else None,
         randomness={"seed": options.seed},
+        precision=options.precision,
         experiment_name="fashion_mnist",
     )
+
+
+@torch.no_grad()
+def raw_accuracy(runner: Runner) -> float:
+    """Test accuracy in percent of the weights in training, where validation sees their average."""
+    runner.model.eval()
+    for batch in runner.val_dataloader:
+        runner.val_evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
+    return float(runner.val_evaluator.evaluate(len(runner.val_dataloader.dataset))["accuracy"])
 
 
 def main(arguments: list[str] | None = None) -> float:
@@ -145,12 +156,17 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ema", action="store_true", help="validate an average of the weights, and show both")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     options = parser.parse_args(arguments)
     runner = build_runner(options)
     start = time.perf_counter()
     runner.train()
     accuracy = float(runner.message_hub.get_scalar("val/accuracy").current())
-    print(f"seed {options.seed}: {accuracy:.2f} % after {options.epochs} epochs, {time.perf_counter() - start:.0f} s")
+    took = f"{options.epochs} epochs, {time.perf_counter() - start:.0f} s"
+    print(f"seed {options.seed}, {options.precision}: {accuracy:.2f} % after {took}")
+    if options.ema:
+        print(f"  of the average: {accuracy:.2f} %, of the weights in training: {raw_accuracy(runner):.2f} %")
     return accuracy
 
 

@@ -66,8 +66,15 @@ def parse_rules(rule: Any, indicators: Sequence[str]) -> list[str | None]:
     return [each if each is None else str(each) for each in (given * len(indicators) if len(given) == 1 else given)]
 
 
-def infer_rule(key: str, greater_keys: Sequence[str], less_keys: Sequence[str]) -> str:
+def infer_rule(
+    key: str,
+    greater_keys: Sequence[str] = GREATER_KEYS,
+    less_keys: Sequence[str] = LESS_KEYS,
+    argument: str = "save_best",
+) -> str:
     """Whether more or less of a metric is better, by its name: an exact match first, then a part of it, without case.
+
+    `argument` is the one that named the metric, for the message.
 
     Raises:
         ArgumentError: the name says nothing.
@@ -83,13 +90,13 @@ def infer_rule(key: str, greater_keys: Sequence[str], less_keys: Sequence[str]) 
     if any(entry in name for entry in less):
         return "less"
     raise ArgumentError(
-        f"save_best={key!r}: the name does not say whether more or less is better. "
-        "Set rule='greater' or rule='less', or list it in greater_keys or less_keys."
+        f"{argument}={key!r}: the name does not say whether more or less is better. Set rule='greater' or rule='less'"
+        f"{', or list it in greater_keys or less_keys' if argument == 'save_best' else ''}."
     )
 
 
-def score_of(metrics: Mapping[str, Any], key: str) -> float | int:
-    """The value of a metric as a number of Python's.
+def score_of(metrics: Mapping[str, Any], key: str, argument: str = "save_best") -> float | int:
+    """The value of a metric as a number of Python's; `argument` is the one that named it, for the message.
 
     Raises:
         NotFoundError: there is no such metric.
@@ -97,11 +104,11 @@ def score_of(metrics: Mapping[str, Any], key: str) -> float | int:
     """
     if key not in metrics:
         raise NotFoundError(
-            f"save_best={key!r}: the evaluation gave {', '.join(map(repr, metrics))}.{did_you_mean(key, metrics)}"
+            f"{argument}={key!r}: the evaluation gave {', '.join(map(repr, metrics))}.{did_you_mean(key, metrics)}"
         )
     value: Any = metrics[key]
     if getattr(value, "ndim", 1) == 0 or getattr(value, "shape", None) == (1,):
         value = value.item()
     if not issubclass(type(value), numbers.Real):
-        raise MetricError(f"save_best={key!r} needs a single number, got {value!r} of type {type(value).__name__}.")
+        raise MetricError(f"{argument}={key!r} needs a single number, got {value!r} of type {type(value).__name__}.")
     return value if type(value) is int else float(value)

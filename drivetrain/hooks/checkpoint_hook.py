@@ -164,6 +164,10 @@ class CheckpointHook(Hook):
         if not metrics:
             runner.logger.warning("The evaluation gave no metrics: no best checkpoint is saved this time.")
             return
+        for hook in getattr(runner, "hooks", ()):
+            # The file must hold what hooks that come after this one make of the result.
+            if hasattr(hook, "count_result"):
+                hook.count_result(runner, metrics)
         self._save_best_checkpoint(runner, metrics)
 
     def after_train(self, runner: RunnerLike) -> None:

@@ -21,9 +21,10 @@ from .hook import DATA_BATCH, Hook
 class EMAHook(Hook):
     """Averages the weights while training; validation and test see the average.
 
-    In a checkpoint `state_dict` holds the average, so that whoever loads it gets the better weights, and
-    `ema_state_dict` the weights in training (under `module.`) with the count of updates (`steps`). Before its first
-    update the average is neither evaluated nor saved in the model's place.
+    The average advances with the optimizer's updates: neither inside an accumulation window nor after a step that mixed
+    precision skipped. In a checkpoint `state_dict` holds the average, so that whoever loads it gets the better weights,
+    and `ema_state_dict` the weights in training (under `module.`) with the count of updates (`steps`). Before its first
+    update the average is neither evaluated nor saved in the model's place; a validation before that says so once.
 
     Args:
         ema_type: the kind of average, a name in MODELS.
@@ -59,6 +60,7 @@ class EMAHook(Hook):
         self.begin_epoch = begin_epoch
         self.enabled_by_epoch = begin_epoch > 0
         self._swapped = False
+        self._told = True
 
     def before_run(self, runner: RunnerLike) -> None:
         """Build the average."""
@@ -81,6 +83,7 @@ class EMAHook(Hook):
             raise ArgumentError(
                 f"begin_{unit}={begin} is after the last {unit} of training, {end}: nothing is averaged."
             )
+        self._told = False
         if not self._has_average():
             self._copy_source()
 
@@ -91,13 +94,18 @@ class EMAHook(Hook):
         data_batch: DATA_BATCH = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Update the average."""
-        if self._ema_started(runner):
+        """Update the average, if the step that was made changed the weights."""
+        if getattr(getattr(runner, "optim_wrapper", None), "updated", True) and self._ema_started(runner):
             self.ema_model.update_parameters(self.src_model)
 
     def before_val_epoch(self, runner: RunnerLike) -> None:
-        """Put the average into the model."""
+        """Put the average into the model, if there is one yet."""
         self._use_average()
+        if not self._swapped and not self._told:
+            self._told = True
+            runner.logger.info(
+                "EMAHook has made no update yet: this validation sees the weights in training, not an average."
+            )
 
     def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
         """Put the weights in training back."""
@@ -144,7 +152,7 @@ class EMAHook(Hook):
         """Whether the step just made is averaged."""
         if self.enabled_by_epoch:
             return runner.epoch + 1 >= self.begin_epoch
-        return runner.iter + 1 >= self.begin_iter
+        return self.begin_iter < 2 or runner.iter + 1 >= self.begin_iter
 
     def _has_average(self) -> bool:
         # The counter lives on the CPU: reading it waits for no device.

@@ -249,6 +249,11 @@ class HistoryBuffer:
         """The kept counts under the name that registered statistics of MMEngine read."""
         return self.data[1]
 
+    @property
+    def entries(self) -> int:
+        """How many entries there have ever been, the forgotten ones included; reads nothing from a device."""
+        return self._entries()
+
     def _entries(self) -> int:
         """How many entries there have ever been."""
         folded = 0 if self._fold is None else self._fold.entries

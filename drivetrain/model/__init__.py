@@ -33,6 +33,7 @@ from ._initializers import UniformInit as UniformInit
 from ._initializers import XavierInit as XavierInit
 from ._sync_bn import convert_sync_batchnorm as convert_sync_batchnorm
 from ._sync_bn import revert_sync_batchnorm as revert_sync_batchnorm
+from ._tta import DATA_BATCH as DATA_BATCH
 from ._tta import BaseTTAModel as BaseTTAModel
 from ._tta import EnhancedBatchDataSamples as EnhancedBatchDataSamples
 from ._tta import EnhancedBatchInputs as EnhancedBatchInputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +17,35 @@ from drivetrain.utils import is_method_overridden
 
 _Slot = tuple[dict[str, Any], str]
 """Where a tensor hangs: the dict of its module and the key, so that a replaced tensor is found too."""
+
+
+class _Group:
+    """Tensors of the average and of the model, pair by pair: of one dtype and device each, so one kernel takes many.
+
+    Parameters are kept in lists from one update to the next, as an optimizer keeps them: looking up 2,000 costs as much
+    as a tenth of averaging them. Should the first or last have been replaced, by `load_state_dict(assign=True)` for
+    example, all are looked up anew. Buffers, which many modules replace at each step, always are.
+    """
+
+    def __init__(self, stays: bool) -> None:
+        self.pairs: list[tuple[_Slot, _Slot]] = []
+        self._stays = stays
+        self._known: tuple[list[Tensor], list[Tensor]] = ([], [])
+
+    def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The tensors of the average, and those of the model."""
+        if self._known[0] and self._holds(0) and self._holds(-1):
+            return self._known
+        averaged = [holder[key] for (holder, key), _ in self.pairs]
+        source = [holder[key] for _, (holder, key) in self.pairs]
+        if self._stays:
+            self._known = (averaged, source)
+        return averaged, source
+
+    def _holds(self, index: int) -> bool:
+        (home, key), (other, name) = self.pairs[index]
+        averaged, source = self._known
+        return home[key] is averaged[index] and other[name] is source[index]
 
 
 class BaseAveragedModel(nn.Module):
@@ -53,10 +82,10 @@ class BaseAveragedModel(nn.Module):
         self.interval = interval
         self.update_buffers = update_buffers
         self.register_buffer("steps", torch.tensor(0, dtype=torch.long, device="cpu"))
-        self._known: tuple[int, Tensor | None, int] = (0, None, 0)
+        self._known: tuple[int, Tensor | None, int] = (0, self.steps, self.steps._version)
         self._source: nn.Module | None = None
-        self._pairs: list[tuple[list[_Slot], list[_Slot]]] = []
-        self._copied: tuple[list[_Slot], list[_Slot]] = ([], [])
+        self._pairs: list[_Group] = []
+        self._copied: list[_Group] = []
 
     @property
     def avg_parameters(self) -> dict[str, Tensor]:
@@ -84,7 +113,8 @@ class BaseAveragedModel(nn.Module):
         """Take the present weights of `model` into the average.
 
         Args:
-            model: the model being trained; its modules must stay the same between updates, its tensors may be replaced.
+            model: the model being trained. Between updates its modules and parameters must stay the same objects, as
+                for an optimizer; buffers may be replaced.
 
         Raises:
             NotFoundError: the model lacks a tensor that the average has.
@@ -93,13 +123,12 @@ class BaseAveragedModel(nn.Module):
             self._pair_up(model)
         steps = self._updates_made()
         if steps == 0 or steps % self.interval == 0:
-            for averaged, source in self._pairs:
-                self._average(_fetch(averaged), _fetch(source), steps)
-        copied, originals = self._copied
-        if copied:
-            torch._foreach_copy_(_fetch(copied), _fetch(originals))
-        self.steps += 1
-        self._known = (steps + 1, self.steps, self.steps._version)
+            for group in self._pairs:
+                self._average(*group.tensors(), steps)
+        for group in self._copied:
+            torch._foreach_copy_(*group.tensors())
+        counter = self.steps.add_(1)
+        self._known = (steps + 1, counter, counter._version)
 
     def _updates_made(self) -> int:
         """`steps` as an int; the tensor, which stays on the CPU, is read only where somebody else has written it."""
@@ -127,14 +156,9 @@ class BaseAveragedModel(nn.Module):
                 f"{type(self).__name__} averages {missing[:3]}, which {type(model).__name__} does not have. Update it "
                 "with the model it was made from, unwrapped."
             )
-        groups: dict[Any, tuple[list[_Slot], list[_Slot]]] = {}
-        for name, slot in own.items():
-            here, there = _fetch([slot, theirs[name]])
-            averaged, source = groups.setdefault((here.dtype, here.device, there.dtype, there.device), ([], []))
-            averaged.append(slot)
-            source.append(theirs[name])
-        self._pairs = list(groups.values())
-        self._copied = ([], []) if self.update_buffers else (_buffer_slots(self.module), _buffer_slots(model))
+        self._pairs = _grouped((slot, theirs[name]) for name, slot in own.items())
+        buffers = [] if self.update_buffers else zip(_buffer_slots(self.module), _buffer_slots(model), strict=True)
+        self._copied = _grouped(buffers)
         # Not through nn.Module.__setattr__, which would make the model a child and save it.
         object.__setattr__(self, "_source", model)
 
@@ -147,15 +171,17 @@ class BaseAveragedModel(nn.Module):
 
     def _forget_source(self) -> None:
         object.__setattr__(self, "_source", None)
-        self._pairs, self._copied = [], ([], [])
+        self._pairs, self._copied = [], []
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the link to the model in training, which a copy must not share."""
-        return {**self.__dict__, "_source": None, "_pairs": [], "_copied": ([], [])}
+        return {**self.__dict__, "_source": None, "_pairs": [], "_copied": [], "_known": (0, None, 0)}
 
 
 class _WeightedAverage(BaseAveragedModel):
     """An average that moves a fraction of the way to the model at each update, many tensors in one kernel."""
+
+    _one_by_one: bool
 
     @abstractmethod
     def _weight(self, steps: int) -> float:
@@ -175,10 +201,14 @@ class _WeightedAverage(BaseAveragedModel):
         self._move([averaged_param], [source_param], self._weight(steps))
 
     def _average_all(self, averaged: list[Tensor], source: list[Tensor], steps: int) -> None:
-        if is_method_overridden("avg_func", _WeightedAverage, self):
+        if self._one_by_one:
             super()._average_all(averaged, source, steps)
         else:
             self._move(averaged, source, self._weight(steps))
+
+    def _pair_up(self, model: nn.Module) -> None:
+        super()._pair_up(model)
+        self._one_by_one = is_method_overridden("avg_func", _WeightedAverage, self)
 
 
 @MODELS.register_module()
@@ -269,8 +299,15 @@ class MomentumAnnealingEMA(ExponentialMovingAverage):
         return max(self.momentum, self.gamma / (self.gamma + steps))
 
 
-def _fetch(slots: list[_Slot]) -> list[Tensor]:
-    return [holder[key] for holder, key in slots]
+def _grouped(pairs: Iterable[tuple[_Slot, _Slot]]) -> list[_Group]:
+    """Pairs of slots, gathered by dtype and device of both sides, parameters apart from buffers."""
+    groups: dict[Any, _Group] = {}
+    for pair in pairs:
+        here, there = (holder[key] for holder, key in pair)
+        stays = isinstance(here, nn.Parameter)
+        kind = (stays, here.dtype, here.device, there.dtype, there.device)
+        groups.setdefault(kind, _Group(stays)).pairs.append(pair)
+    return list(groups.values())
 
 
 def _slots(root: nn.Module, buffers: bool) -> dict[str, _Slot]:

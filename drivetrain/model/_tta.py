@@ -19,6 +19,9 @@ EnhancedBatchDataSamples: TypeAlias = list[Any]
 EnhancedBatchInputs: TypeAlias = list[Any]
 """For each view, the inputs of the batch."""
 
+DATA_BATCH: TypeAlias = dict[str, Any] | tuple[Any, ...]
+"""A batch of augmented samples: fields with one entry a view."""
+
 MergedDataSamples: TypeAlias = list[Any]
 """One merged prediction for each sample."""
 

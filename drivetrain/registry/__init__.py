@@ -5,6 +5,9 @@ when a name is first looked up that it does not have.
 """
 
 from ._build import build_from_cfg as build_from_cfg
+from ._optional import OPTIONAL_OPTIMIZERS as OPTIONAL_OPTIMIZERS
+from ._optional import OptionalPackage as OptionalPackage
+from ._optional import packages_of as packages_of
 from ._registry import Registry as Registry
 from ._roots import DATA_SAMPLERS as DATA_SAMPLERS
 from ._roots import DATASETS as DATASETS

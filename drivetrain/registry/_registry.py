@@ -67,6 +67,7 @@ class Registry:
         self._locations = list(locations)
         self._imported = False
         self._build_func = build_func
+        self._late_finder: Callable[[str], Any] | None = None
         self._scope = canonical_scope(scope) if scope is not None else self.infer_scope()
         self.parent = parent
         if parent is None:
@@ -165,6 +166,13 @@ class Registry:
             _imports.import_locations(self)
             self._imported = True
 
+    def set_late_finder(self, find: Callable[[str], Any] | None) -> None:
+        """Ask `find(name)` for names that are not registered here: it gives the entry, or None, and may register it.
+
+        So packages that take long to import are imported when one of their names is first used.
+        """
+        self._late_finder = find
+
     def get(self, key: str) -> Any:
         """The entry called `key`, or None.
 
@@ -251,6 +259,8 @@ class Registry:
         if found is None and not self._imported:
             self.import_from_location()
             found = self._module_dict.get(name)
+        if found is None and self._late_finder is not None:
+            found = self._late_finder(name)
         return found
 
     def _search_scope(self, scope: str) -> Registry | None:

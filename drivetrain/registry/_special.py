@@ -9,19 +9,11 @@ from drivetrain.errors import ArgumentError, ArgumentTypeError, NotFoundError, N
 from ._build import build_from_cfg, build_with, resolve
 from ._construct import construct
 from ._names import article
+from ._optional import packages_of
 
 if TYPE_CHECKING:
     from ._registry import Registry
 
-_OPTIONAL_OPTIMIZERS = {
-    "Lion": "lion-pytorch",
-    "DAdaptAdaGrad": "dadaptation",
-    "DAdaptAdam": "dadaptation",
-    "DAdaptSGD": "dadaptation",
-    "Adafactor": "transformers",
-    "SophiaG": "Sophia-Optimizer",
-    "Sophia": "Sophia-Optimizer",
-}
 _sequential: type | None = None
 
 
@@ -67,12 +59,12 @@ def build_optimizer_from_cfg(cfg: Any, registry: Registry, default_args: Any = N
     try:
         return build_from_cfg(cfg, registry, default_args)
     except NotFoundError as error:
-        package = _OPTIONAL_OPTIMIZERS.get(str(cfg.get("type")))
-        if package is None:
+        missing = [package.install for package in packages_of(str(cfg.get("type"))) if not package.is_installed]
+        if not missing:
             raise
         raise NotFoundError(
-            f"the optimizer {cfg['type']!r} is there when the package {package!r} is installed. "
-            f"Install it with: pip install {package}"
+            f"the optimizer {cfg['type']!r} is there when the package {missing[0]!r} is installed. "
+            f"Install it with: pip install {missing[0]}"
         ) from error
 
 

@@ -12,8 +12,14 @@ from torch.optim import Optimizer
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotReadyError, did_you_mean
 from drivetrain.evaluator import Evaluator
 from drivetrain.logging import MessageHub
-from drivetrain.optim import BaseOptimWrapper, OptimWrapperDict, build_optim_wrapper
-from drivetrain.registry import EVALUATOR, LOOPS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS, VISUALIZERS
+from drivetrain.optim import (
+    BaseOptimWrapper,
+    OptimWrapperDict,
+    build_optim_wrapper,
+    build_schedule,
+    has_configs_by_part,
+)
+from drivetrain.registry import EVALUATOR, LOOPS, MODELS, OPTIM_WRAPPERS, VISUALIZERS
 from drivetrain.typing import ConfigType
 from drivetrain.visualization import Visualizer
 
@@ -61,7 +67,7 @@ def build_optimizers(model: nn.Module, optim_wrapper: Any) -> BaseOptimWrapper:
     """The optimizer wrapper: built from a config, or around a plain optimizer.
 
     A config with an `optimizer` or a `constructor` is built by that constructor, or by the default one; a dict of
-    ready-made wrappers becomes an `OptimWrapperDict`.
+    ready-made wrappers, or of configs by the parts of the model that they train, becomes an `OptimWrapperDict`.
     """
     if isinstance(optim_wrapper, BaseOptimWrapper):
         return optim_wrapper
@@ -72,14 +78,14 @@ def build_optimizers(model: nn.Module, optim_wrapper: Any) -> BaseOptimWrapper:
     if isinstance(optimizer, Optimizer):
         cfg.setdefault("type", "OptimWrapper")
         return OPTIM_WRAPPERS.build(cfg)
-    if optimizer is not None or "constructor" in cfg:
+    if optimizer is not None or "constructor" in cfg or has_configs_by_part(cfg):
         return build_optim_wrapper(model, cfg)
     wrappers = {name: value for name, value in cfg.items() if name != "type"}
     if not wrappers or not all(isinstance(value, BaseOptimWrapper) for value in wrappers.values()):
         raise ArgumentError(
             f"optim_wrapper has no 'optimizer' (keys: {', '.join(map(repr, cfg)) or 'none'})."
             f"{_near_key(cfg, 'optimizer')} Give optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), a "
-            "'constructor' that builds several, or a dict of OptimWrapper objects."
+            "'constructor' that builds several, or a dict of OptimWrapper objects or configs."
         )
     return OptimWrapperDict(**wrappers)
 
@@ -124,13 +130,15 @@ def _build_chain(schedulers: Any, wrapper: BaseOptimWrapper, runner: Any) -> lis
 def _build_scheduler(scheduler: Any, wrapper: BaseOptimWrapper, runner: Any) -> Any:
     if not is_config(scheduler):
         return scheduler
-    cfg = dict(scheduler)
-    by_epoch = cfg.get("by_epoch", True)
-    cfg.setdefault("end", runner.max_epochs if by_epoch else runner.max_iters)
-    defaults = {"optimizer": wrapper}
-    if cfg.get("convert_to_iter_based"):
-        defaults["epoch_length"] = len(runner.train_dataloader)  # type: ignore[assignment]
-    return PARAM_SCHEDULERS.build(cfg, default_args=defaults)
+    schedule = build_schedule(
+        scheduler, wrapper, lambda: runner.max_epochs, lambda: runner.max_iters, lambda: len(runner.train_dataloader)
+    )
+    if getattr(schedule, "need_val_args", False) and runner.val_loop is None:
+        raise ArgumentError(
+            f"param_scheduler has a {type(schedule).__name__}, which waits for the metrics of a validation, and this "
+            "run has none: give val_dataloader, val_cfg and val_evaluator."
+        )
+    return schedule
 
 
 def build_evaluator(evaluator: Any) -> Any:

@@ -118,15 +118,37 @@ def describe_environment(facts: dict[str, Any]) -> str:
         "NumPy": np.__version__,
         "CPU threads": f"{torch.get_num_threads()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})",
         "interop threads": torch.get_num_interop_threads(),
-        "float32 matmul": torch.get_float32_matmul_precision(),
+        "float32 matmul": _float32_matmul(),
     }
     if torch.accelerator.is_available():
         rows["accelerator"] = f"{torch.accelerator.device_count()} x {_accelerator_name()}"
     if torch.cuda.is_available():
         rows["cuDNN benchmark"] = torch.backends.cudnn.benchmark
+        rows["TF32"] = _tf32()
     rows.update(facts)
     width = max(map(len, rows))
     return "Environment:\n" + "\n".join(f"    {name:<{width}}  {value}" for name, value in rows.items())
+
+
+def _float32_matmul() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # set through torch's newer switches, which may differ by backend
+        cuda, cpu = torch.backends.cuda, torch.backends.mkldnn
+        return ", ".join(f"{name} {_setting(part)}" for name, part in (("CUDA", cuda), ("CPU", cpu)))
+
+
+def _tf32() -> str:
+    """Which float32 products CUDA rounds to TF32 inside, with 10 bits of the mantissa's 23."""
+    settings = {
+        "matrix products": _setting(torch.backends.cuda),
+        "convolutions": _setting(torch.backends.cudnn, "conv"),
+    }
+    return ", ".join(f"{name} {'on' if setting == 'tf32' else 'off'}" for name, setting in settings.items())
+
+
+def _setting(backend: Any, operation: str = "matmul") -> str:
+    return str(getattr(backend, operation).fp32_precision)
 
 
 def _accelerator_name() -> str:

@@ -156,6 +156,11 @@ def check_run(runner: Any) -> None:
             "its own, which may decide anew each time. Leave graph out; compile=True works with it."
         )
     check_optimizer(wrapper)
+    if getattr(wrapper, "normalise_by", None) is not None:
+        raise NotSupportedError(
+            f"graph=True repeats one step, and normalise_by={wrapper.normalise_by!r} adds counts up over several. "
+            "Leave one of them out."
+        )
     if getattr(type(wrapper), "update_params", None) is not OptimWrapper.update_params:
         raise NotSupportedError(
             f"graph=True repeats update_params of OptimWrapper, and {type(wrapper).__name__} has its own. Leave graph "

@@ -7,12 +7,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from drivetrain.errors import ArgumentError
+from drivetrain.hooks import RollBack
 from drivetrain.logging import MessageHub, MMLogger
 from drivetrain.registry import DefaultScope
 from drivetrain.typing import Metrics
 from drivetrain.visualization import Visualizer
 
 from ._arguments import check_step
+from ._counted import counted_losses
 
 _PARTS = {
     "train": "train_dataloader, train_cfg and optim_wrapper",
@@ -55,6 +57,18 @@ def check_configured(runner: Any, mode: str) -> None:
     if getattr(runner, f"_{mode}_loop") is None:
         raise ArgumentError(f"runner.{mode}() needs {_PARTS[mode]}, and the runner was made without them.")
     check_step(runner.model, f"{mode}_step")
+
+
+def run_training(runner: Any, loop: Any) -> Any:
+    """Run the train loop from where it stands, again whenever a hook has the run go back; returns the model."""
+    while True:
+        runner.optim_wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
+        try:
+            with runner.performance.around_training(runner), counted_losses(runner):
+                return loop.run()
+        except RollBack as request:
+            hook, reason = request.hook, str(request)
+        hook.roll_back(runner, reason)
 
 
 def evaluate(runner: Any, mode: str) -> Metrics:

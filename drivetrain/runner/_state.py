@@ -19,7 +19,10 @@ from drivetrain.logging import print_log
 from drivetrain.typing import StateDict
 from drivetrain.version import CONTRACT_VERSION, __version__
 
-_PROGRESS = ("last_step", "_global_step", "_last_value", "base_values", "verbose")
+_PROGRESS = (
+    *("last_step", "_global_step", "_last_value", "base_values", "verbose"),
+    *("best", "num_bad_epochs", "cooldown_counter", "rule_worse"),
+)
 """What a schedule's state holds beside the arguments it was made with."""
 
 FORMAT = 1

@@ -118,7 +118,8 @@ class Stopwatch:
             computed = perf_counter()
             optim_wrapper.backward(optim_wrapper.scale_loss(loss))
             derived = perf_counter()
-            if optim_wrapper.should_update():
+            optim_wrapper.updated = due = optim_wrapper.should_update()
+            if due:
                 optim_wrapper.step()
                 optim_wrapper.zero_grad()
             end = perf_counter()

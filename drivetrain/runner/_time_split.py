@@ -91,8 +91,8 @@ class _RunSplit:
     def log(self, tag: dict[str, Any], line: str) -> str:
         """Add the steps since the last split to what is logged: numbers to `tag`, shares to the line.
 
-        The first log point is told of, and then those that end a stretch of `_LEAST_STRETCH`. Advice comes along whenever
-        another part has become the bottleneck.
+        The first log point is told of, and then those that end a stretch of `_LEAST_STRETCH`. Advice comes along
+        whenever another part has become the bottleneck.
         """
         if self._named is not None and perf_counter() - self._start - self._logged.wall < _LEAST_STRETCH:
             return line

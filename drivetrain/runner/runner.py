@@ -32,6 +32,7 @@ from . import _stages as stages
 from ._environment import describe_environment, set_random_seed, setup_process, time_of_start
 from ._hook_table import HookTable
 from ._performance import Performance
+from ._precision import Precision
 from .log_processor import LogProcessor
 from .loops import BaseLoop
 from .priority import Priority
@@ -93,6 +94,8 @@ class Runner:
             (entries of the batch that forward does not compute with).
         prefetch: copy each batch to the device while the one before is computed. None does so on an accelerator
             where it changes nothing else; True says in the log why not where it would; False does not.
+        precision: 'fp32', 'bf16' or 'fp16' for train, val and test. None leaves it to `AmpOptimWrapper` and to `fp16`
+            of the val and test loops.
 
     Raises:
         ArgumentError: parts that belong together are incomplete, or a value is wrong.
@@ -138,13 +141,16 @@ class Runner:
         compile: bool | dict[str, Any] = False,
         graph: bool | dict[str, Any] = False,
         prefetch: bool | None = None,
+        precision: str | None = None,
     ) -> None:
         self._keep_parts(locals())
         self._randomness_cfg = arguments.check_randomness(randomness)
         self.performance = Performance(
             channels_last, collect_garbage_every, time_split=time_split, compile=compile, graph=graph, prefetch=prefetch
         )
-        self.optim_wrapper: Any = self.performance.prepare_optimizer(optim_wrapper)
+        self.precision = Precision.of(precision, val_cfg=val_cfg, test_cfg=test_cfg)
+        prepared = self.precision.prepare_optimizer(self.performance.prepare_optimizer(optim_wrapper))
+        self.optim_wrapper: Any = prepared
         checkpointing.check_start(load_from, resume)
         self._load_from, self._resume, self._launcher = load_from, resume, launcher
         self._has_loaded = False
@@ -304,9 +310,7 @@ class Runner:
             self.call_hook("before_run")
             self._init_model_weights()
             self.load_or_resume()
-            self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
-            with self.performance.around_training(self):
-                model: nn.Module = loop.run()
+            model: nn.Module = stages.run_training(self, loop)
             self.call_hook("after_run")
         return model
 
@@ -361,6 +365,7 @@ class Runner:
         streams = self._randomness_cfg["streams"]
         facts = {
             "device": self.strategy.device,
+            "precision": self.precision.describe(),
             "processes": self.world_size,
             "seed": f"{self.seed} (streams by {streams})",
         }
@@ -412,7 +417,7 @@ class Runner:
     def built_optim_wrapper(self) -> Any:
         """The optimizer wrapper, built now if it is still a config; it logs to the hub of this run."""
         if not isinstance(self.optim_wrapper, BaseOptimWrapper):
-            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            self.optim_wrapper = self.precision.checked(self.build_optim_wrapper(self.optim_wrapper))
         build.log_to(self.optim_wrapper, self.message_hub)
         return self.optim_wrapper
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 import logging
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from toy import ToyData, assert_same_weights, build, loader, only_training, weights_of
 
 from drivetrain.errors import ArgumentError, CheckpointError
-from drivetrain.hooks import EMAHook
+from drivetrain.hooks import EMAHook, Hook
 
 
 class Tied(nn.Module):
@@ -88,6 +93,31 @@ def test_before_its_first_update_the_average_is_neither_evaluated_nor_saved() ->
     hook.before_save_checkpoint(runner, checkpoint)
     assert checkpoint["state_dict"]["weight"] == 7.0
     assert checkpoint["ema_state_dict"]["module.weight"] == 7.0 and checkpoint["ema_state_dict"]["steps"] == 0
+
+
+def test_a_validation_before_the_first_update_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    runner = runner_with(nn.Linear(1, 1))
+    hook = EMAHook(begin_iter=4)
+    hook.before_run(runner)
+    hook.before_val_epoch(runner)
+    assert not caplog.messages, "outside of training there is nothing to say"
+    hook.before_train(runner)
+    for value in (1.0, 2.0, 3.0, 4.0):
+        hook.before_val_epoch(runner)
+        hook.after_val_epoch(runner)
+        step(hook, runner, value)
+    assert [text for text in caplog.messages if "made no update yet" in text] == caplog.messages[:1]
+
+
+def test_a_step_that_did_not_change_the_weights_does_not_advance_the_average() -> None:
+    runner = runner_with(nn.Linear(1, 1))
+    runner.optim_wrapper = SimpleNamespace(updated=True)
+    hook = started(EMAHook(momentum=0.5), runner)
+    for value, updated in ((0.0, True), (4.0, False), (4.0, True), (8.0, False)):
+        runner.optim_wrapper.updated = updated
+        step(hook, runner, value)
+    assert int(hook.ema_model.steps) == 2 and weight(hook.ema_model) == 2.0
 
 
 def saved(hook: EMAHook, runner: Any) -> dict[str, Any]:
@@ -211,3 +241,109 @@ def test_a_begin_after_the_end_raises_before_training(arguments: dict[str, int])
     hook.before_run(runner)
     with pytest.raises(ArgumentError, match="nothing is averaged"):
         hook.before_train(runner)
+
+
+class Watch(Hook):
+    """Keeps the trained weights after every step, and the number of updates that the average has made."""
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.weights: list[dict[str, torch.Tensor]] = []
+        self.counts: list[int] = []
+        self.hook: Any = None
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.hook = next(hook for hook in runner.hooks if type(hook) is EMAHook)
+        self.weights.append(weights_of(runner))
+        self.counts.append(int(self.hook.ema_model.steps))
+
+
+def trained(folder: Any, ema: dict[str, Any], iters: int = 7, **changes: Any) -> tuple[Any, Watch]:
+    watch = Watch()
+    defaults = {"optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}, "accumulative_counts": 3}}
+    runner = build(
+        folder,
+        train_dataloader=loader(ToyData(12)),
+        train_cfg={"by_epoch": False, "max_iters": iters, "val_interval": 4},
+        param_scheduler=None,
+        custom_hooks=[{"type": "EMAHook", **ema}, watch],
+        **{**defaults, **changes},
+    )
+    runner.train()
+    return runner, watch
+
+
+def test_inside_an_accumulation_window_the_average_stands_still(tmp_path: Path) -> None:
+    _, watch = trained(tmp_path, {"momentum": 0.25}, default_hooks={"checkpoint": None})
+    assert watch.counts == [0, 0, 1, 1, 1, 2, 3]  # the last window of the run is a short one
+    expected = watch.weights[2]
+    for index in (5, 6):
+        for name, value in watch.weights[index].items():
+            if value.is_floating_point() and "running" not in name:
+                expected[name] = torch.lerp(expected[name], value, 0.25)
+    averaged = dict(watch.hook.ema_model.module.named_parameters())
+    assert all(torch.equal(averaged[name], expected[name]) for name in averaged)
+
+
+def test_a_skipped_fp16_step_does_not_advance_the_average(tmp_path: Path) -> None:
+    # A scale at which every gradient of float16 overflows, halved at each overflow: some steps are skipped, then none.
+    wrapper = {
+        "type": "AmpOptimWrapper",
+        "dtype": "float16",
+        "loss_scale": {"init_scale": 2.0**40, "backoff_factor": 2.0**-8},
+        "optimizer": {"type": "SGD", "lr": 0.1},
+    }
+    runner, watch = trained(tmp_path, {}, optim_wrapper=wrapper, default_hooks={"checkpoint": None}, **only_training())
+    changed = [
+        not torch.equal(a["conv.weight"], b["conv.weight"])
+        for a, b in zip(watch.weights, watch.weights[1:], strict=False)
+    ]
+    made = [after - before for before, after in zip(watch.counts, watch.counts[1:], strict=False)]
+    assert [bool(count) for count in made] == changed
+    assert watch.counts[0] == 0 and 0 < watch.counts[-1] < 7 and runner.optim_wrapper.updates == watch.counts[-1]
+
+
+EMA_SETTINGS = st.fixed_dictionaries(
+    {
+        "ema_type": st.sampled_from(["ExponentialMovingAverage", "StochasticWeightAverage", "MomentumAnnealingEMA"]),
+        "interval": st.sampled_from([1, 2]),
+        "update_buffers": st.booleans(),
+        "begin_iter": st.integers(0, 6),
+    }
+)
+
+
+SAVED_EVERY_STEP = {"checkpoint": {"type": "CheckpointHook", "interval": 1, "by_epoch": False}}
+
+
+@settings(max_examples=8)
+@given(EMA_SETTINGS, st.sampled_from([(1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (2, 2), (4, 2), (6, 2)]))
+def test_a_run_saved_at_any_update_and_resumed_equals_one_never_stopped(
+    ema: dict[str, Any], place: tuple[int, int]
+) -> None:
+    cut, window = place
+    changes: dict[str, Any] = {
+        "default_hooks": SAVED_EVERY_STEP,
+        "optim_wrapper": {"optimizer": {"type": "Adam", "lr": 0.01}, "accumulative_counts": window},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        whole, first = trained(Path(folder) / "whole", ema, **changes)
+        start = str(Path(folder) / "whole" / f"iter_{cut}.pth")
+        again, second = trained(Path(folder) / "again", ema, load_from=start, resume=True, **changes)
+    assert first.counts[cut:] == second.counts
+    assert_same_weights(weights_of(whole), weights_of(again))
+    assert_same_weights(first.hook.ema_model.state_dict(), second.hook.ema_model.state_dict())
+
+
+def test_validation_sees_the_average_and_the_file_holds_it_under_the_models_names(tmp_path: Path) -> None:
+    sgd = {"optimizer": {"type": "SGD", "lr": 0.1}}
+    runner, watch = trained(tmp_path, {"momentum": 0.25}, optim_wrapper=sgd, default_hooks=SAVED_EVERY_STEP)
+    file = torch.load(tmp_path / "iter_7.pth", weights_only=True)
+    average, raw = watch.hook.ema_model.state_dict(), weights_of(runner)
+    for name in raw:
+        if "running" in name or "num_batches" in name:
+            continue
+        assert torch.equal(file["state_dict"][name], average[f"module.{name}"])
+        assert torch.equal(file["ema_state_dict"][f"module.{name}"], raw[name])
+    assert int(file["ema_state_dict"]["steps"]) == 7

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.hooks import DistSamplerSeedHook, Hook, ParamSchedulerHook, default_hooks
+from drivetrain.hooks import DistSamplerSeedHook, Hook, default_hooks
 
 
 def at(epoch=0, iteration=0, max_epochs=9, max_iters=9):
@@ -73,36 +73,6 @@ def test_triggered_stages_are_those_overridden_directly_or_by_the_shared_methods
 
 def test_default_hooks_are_the_contracts_and_a_bar_only_on_a_terminal():
     assert set(default_hooks()) == {"runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint"}
-
-
-class Counter:
-    def __init__(self, by_epoch, need_val_args=False):
-        self.by_epoch, self.need_val_args, self.steps = by_epoch, need_val_args, []
-
-    def step(self, *args):
-        self.steps.append(args)
-
-
-@pytest.mark.parametrize("several_optimizers", [False, True])
-def test_schedules_step_by_what_they_count(several_optimizers):
-    by_epoch, by_iter, waiting = Counter(True), Counter(False), Counter(True, need_val_args=True)
-    chain = [by_epoch, by_iter, waiting]
-    runner = SimpleNamespace(
-        schedulers_built=True, param_schedulers={"a": chain[:1], "b": chain[1:]} if several_optimizers else chain
-    )
-    hook = ParamSchedulerHook()
-    hook.after_train_iter(runner, 0)
-    assert (len(by_epoch.steps), len(by_iter.steps), len(waiting.steps)) == (0, 1, 0)
-    hook.after_train_epoch(runner)
-    assert (len(by_epoch.steps), len(by_iter.steps), len(waiting.steps)) == (1, 1, 0)
-    hook.after_val_epoch(runner, {"loss": 1.0})
-    assert waiting.steps == [({"loss": 1.0},)]
-
-
-def test_without_schedules_nothing_steps():
-    runner = SimpleNamespace(schedulers_built=False, param_schedulers=None)
-    ParamSchedulerHook().after_train_iter(runner, 0)
-    ParamSchedulerHook().after_val_epoch(runner, {"a": 1})
 
 
 @pytest.mark.parametrize("where", ["sampler", "batch_sampler"])

@@ -63,6 +63,13 @@ def test_the_newest_max_length_entries_stay_in_order(bursts: list[int], max_leng
         assert buffer.data[1].tolist() == [value + 1 for value in expected][-max_length:]
 
 
+def test_entries_counts_the_forgotten_ones_too() -> None:
+    buffer = HistoryBuffer(max_length=3)
+    for value in range(10):
+        buffer.update(value)
+    assert buffer.entries == 10 and len(buffer.data[0]) == 3
+
+
 def test_memory_is_taken_as_it_is_needed_and_bounded() -> None:
     assert HistoryBuffer()._tail._values.size == 0
     buffer = filled([(float(index), 1) for index in range(5000)], max_length=100)

@@ -159,6 +159,33 @@ def test_the_average_follows_replaced_tensors_and_another_model() -> None:
     assert average.module.p.item() == 2.25
 
 
+def test_the_average_follows_weights_that_were_assigned_and_buffers_that_are_replaced() -> None:
+    model = Norm()
+    average = ExponentialMovingAverage(model, momentum=0.25, update_buffers=True)
+    run(average, model, [1.0])
+    model.load_state_dict({name: torch.full_like(value, 5) for name, value in model.state_dict().items()}, assign=True)
+    average.update_parameters(model)
+    assert all((tensor == 2).all() for tensor in average.module.parameters())
+    for value, expected in ((6.0, 3.0), (7.0, 4.0)):
+        model.bn.running_mean = torch.full((2,), value)
+        average.update_parameters(model)
+        assert average.module.bn.running_mean.tolist() == [expected, expected]
+
+
+def test_moving_the_model_or_the_average_in_place_loses_nothing() -> None:
+    model = One(torch.ones(2))
+    average = ExponentialMovingAverage(model, momentum=0.5)
+    average.update_parameters(model)
+    model.double()
+    average.module.double()
+    fill(model, 3.0)
+    average._forget_source()
+    average.update_parameters(model)
+    model.p.data = torch.full((2,), 6.0, dtype=torch.float64)
+    average.update_parameters(model)
+    assert average.module.p.tolist() == [4.0, 4.0]
+
+
 def test_an_avg_func_of_ones_own_is_called_for_each_pair() -> None:
     calls: list[Any] = []
 
@@ -189,6 +216,16 @@ def test_an_update_is_one_call_for_many_tensors_and_skips_cost_nothing() -> None
             average.update_parameters(model)
         assert [name for name in count.names if "foreach" in name] == expected
         assert len(count.names) <= 3
+
+
+def test_buffers_are_copied_in_one_kernel_for_each_dtype() -> None:
+    model = nn.Sequential(*(nn.BatchNorm1d(2) for _ in range(10)))
+    average = ExponentialMovingAverage(model)
+    average.update_parameters(model)
+    dtypes = []
+    for copied, originals in (group.tensors() for group in average._copied):
+        dtypes.append({tensor.dtype for tensor in [*copied, *originals]})
+    assert sorted(map(str, dtypes)) == ["{torch.float32}", "{torch.int64}"]
 
 
 def test_steps_stay_on_the_cpu_when_the_average_moves() -> None:

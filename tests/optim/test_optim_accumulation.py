@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from drivetrain.logging import MessageHub
 from drivetrain.optim import OptimWrapper
 
 COUNTS = st.integers(min_value=1, max_value=6)
@@ -93,6 +94,26 @@ def test_without_a_known_end_every_window_has_its_full_length() -> None:
     assert float(wrapper.scale_loss(torch.ones(()))) == pytest.approx(1 / 3)
 
 
+def test_a_run_says_how_many_updates_its_iterations_make(logged: list[tuple[str, str]]) -> None:
+    model, wrapper = wrapped(3)
+    wrapper.initialize_count_status(model, 0, 10)
+    wrapper.initialize_count_status(model, 0, -1)
+    assert [line for _, line in logged] == [
+        "accumulation: an update every 3 losses: 10 iterations make 4 updates.",
+        "accumulation: an update every 3 losses.",
+    ]
+
+
+def test_updates_are_logged_with_accumulation_only() -> None:
+    for counts, logs in ((1, False), (2, True)):
+        model, wrapper = wrapped(counts)
+        wrapper.message_hub = MessageHub(f"updates-{counts}")
+        for _ in range(4):
+            wrapper.update_params(model(torch.ones(1, 3, dtype=torch.float64)).sum())
+        assert ("train/updates" in wrapper.message_hub.log_scalars) is logs
+        assert not logs or wrapper.message_hub.get_scalar("train/updates").data[0].tolist() == [1, 2]
+
+
 def test_batch_norm_under_accumulation_is_warned_of(logged: list[tuple[str, str]]) -> None:
     _, wrapper = wrapped(2)
     wrapper.initialize_count_status(nn.BatchNorm1d(2), 0, 10)
@@ -102,6 +123,6 @@ def test_batch_norm_under_accumulation_is_warned_of(logged: list[tuple[str, str]
 def test_a_resume_that_lost_the_gradients_of_its_window_is_warned_of(logged: list[tuple[str, str]]) -> None:
     model, wrapper = wrapped(3)
     wrapper.initialize_count_status(model, 3, 10)
-    assert logged == []
+    assert [line for level, line in logged if level == "WARNING"] == []
     wrapper.initialize_count_status(model, 4, 10)
     assert [level for level, line in logged if "1 of its 3 losses were seen before" in line] == ["WARNING"]

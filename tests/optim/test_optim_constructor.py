@@ -163,8 +163,11 @@ def test_a_rule_that_matches_nothing_warns_with_the_nearest_name(logged: list[tu
 def test_what_the_rules_did_is_logged_once(logged: list[tuple[str, str]]) -> None:
     groups({"custom_keys": {"head.fc": {"lr_mult": 10.0}}})
     report = [line for level, line in logged if level == "INFO"]
-    assert len(report) == 1
-    assert "2 (head.fc.weight, head.fc.bias)" in report[0] and "left out, frozen: 2" in report[0]
+    assert report == [
+        "paramwise_cfg: 15 parameters in 15 groups with 2 different settings, 2 frozen (level DEBUG lists them)."
+    ]
+    [table] = [line for level, line in logged if level == "DEBUG"]
+    assert "head.fc.*" in table and "frozen: 2 tensors, 6 numbers: frozen.*" in table
 
 
 def test_a_subclass_may_override_add_params_and_have_rules_of_its_own(logged: list[tuple[str, str]]) -> None:

@@ -101,7 +101,8 @@ def test_milestones_saved_as_a_counter_become_plain() -> None:
 
 
 def test_the_registry_knows_every_class_and_converts_epochs() -> None:
-    for family in ("Constant", "CosineAnnealing", "Exponential", "Linear", "MultiStep", "Poly", "Step"):
+    smooth = ("CosineAnnealing", "CosineRestart", "Exponential", "Linear", "OneCycle", "Poly")
+    for family in (*smooth, "Constant", "MultiStep", "ReduceOnPlateau", "Step"):
         for kind in ("LR", "Momentum", "ParamScheduler"):
             assert PARAM_SCHEDULERS.get(family + kind) is getattr(optim, family + kind)
     cfg = {"type": "LinearLR", "end": 4, "convert_to_iter_based": True}
@@ -156,6 +157,22 @@ def test_a_curve_of_ones_own_becomes_a_schedule_of_the_learning_rate() -> None:
         ("CosineAnnealingLR", {}, ArgumentError, "needs T_max, .* or end"),
         ("CosineAnnealingLR", {"T_max": 0}, ArgumentError, "T_max must be a positive .* got 0"),
         ("CosineAnnealingLR", {"T_max": 3, "eta_min": 1, "eta_min_ratio": 0.1}, ArgumentError, "either eta_min or"),
+        ("LinearLR", {"by": "updates"}, ArgumentError, "by must be 'epoch', 'iteration' or 'update'.*mean 'update'"),
+        ("LinearLR", {"by": "epoch", "by_epoch": False}, ArgumentError, "contradict each other: give one"),
+        ("ExponentialLR", {"gamma": "0.9"}, ArgumentTypeError, "gamma must be a number, got '0.9'"),
+        ("PolyLR", {"power": -1}, ArgumentError, "power must not be below 0, got -1"),
+        ("CosineRestartLR", {"periods": 5}, ArgumentTypeError, r"a list of steps such as \[10, 20\], got 5"),
+        ("CosineRestartLR", {"periods": [5, 0]}, ArgumentError, r"positive numbers of steps, got \[5, 0\]"),
+        ("CosineRestartLR", {"periods": []}, ArgumentError, r"got \[\]"),
+        ("CosineRestartLR", {"periods": [5, 9]}, ArgumentError, r"2 periods, \[5, 9\], and 1 weights, \[1\]"),
+        ("OneCycleLR", {"total_steps": 9}, ArgumentError, "eta_max, the peak, must be given"),
+        ("OneCycleLR", {"eta_max": 1}, ArgumentError, "needs total_steps, .* or end"),
+        ("OneCycleLR", {"eta_max": [1, 2], "end": 9}, ArgumentError, "2 values for 1 parameter groups"),
+        ("OneCycleLR", {"eta_max": "1", "end": 9}, ArgumentTypeError, "eta_max must be a number, got '1'"),
+        ("OneCycleLR", {"eta_max": 1, "total_steps": 2.5}, ArgumentError, "a positive int, got 2.5"),
+        ("OneCycleLR", {"eta_max": 1, "end": 9, "pct_start": 3}, ArgumentError, "from 0 to 1, got 3"),
+        ("OneCycleLR", {"eta_max": 1, "end": 9, "div_factor": 0}, ArgumentError, "div_factor must be above 0"),
+        ("OneCycleLR", {"eta_max": 1, "end": 9, "anneal_strategy": "lin"}, ArgumentError, "mean 'linear'"),
         ("MultiStepLR", {"milestones": 3}, ArgumentTypeError, r"a list of steps such as \[8, 11\], got 3"),
         ("MultiStepLR", {"milestones": [8, "11"]}, ArgumentTypeError, "got \\[8, '11'\\]"),
         ("MultiStepLR", {"milestones": [-1]}, ArgumentError, "must not be negative"),

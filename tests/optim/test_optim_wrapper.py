@@ -186,7 +186,7 @@ def test_state_goes_on_bitwise_with_momentum_and_base_settings() -> None:
         step(wrapper, parameters)
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
     assert second.get_lr()["base_lr"] == [0.5]
-    assert set(state) == {"state", "param_groups", "base_param_settings"}
+    assert set(state) == {"state", "param_groups", "base_param_settings", "updates"}
 
 
 def test_a_saved_state_does_not_follow_later_schedules() -> None:

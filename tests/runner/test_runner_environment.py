@@ -41,6 +41,21 @@ def test_the_benchmark_mode_of_cudnn_is_stated_on_cuda(monkeypatch, switch):
     assert rows_of(describe_environment({}))["cuDNN benchmark"] == str(switch)
 
 
+def test_a_precision_that_was_set_by_torchs_newer_switches_is_stated_too(monkeypatch):
+    def mixed():
+        raise RuntimeError("PyTorch is checking the matmul precision without a specific backend name")
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
+    assert rows_of(describe_environment({}))["float32 matmul"] in ("CUDA none, CPU none", "CUDA ieee, CPU ieee")
+
+
+def test_tf32_is_stated_on_cuda(monkeypatch):
+    assert "TF32" not in rows_of(describe_environment({}))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert rows_of(describe_environment({}))["TF32"] == "matrix products off, convolutions on"
+
+
 def test_a_run_leaves_the_precision_alone_and_writes_the_block_into_its_log(tmp_path):
     before = torch.get_float32_matmul_precision()
     try:

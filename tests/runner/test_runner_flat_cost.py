@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from toy import ToyNet, build, only_training
 from torch.utils.data import DataLoader, Dataset
+from toy import ToyNet, build, only_training
 
 from drivetrain.hooks import Hook
 

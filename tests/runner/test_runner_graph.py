@@ -133,6 +133,10 @@ def test_runs_that_a_graph_cannot_hold_are_refused(tmp_path):
     runner.optim_wrapper = OwnUpdate(torch.optim.SGD(runner.model.parameters(), 0.1, fused=True))
     with pytest.raises(NotSupportedError, match="OwnUpdate has its own"):
         check_run(runner)
+    fused = torch.optim.SGD(runner.model.parameters(), 0.1, fused=True)
+    runner.optim_wrapper = OptimWrapper(fused, accumulative_counts=2, normalise_by="num_tokens")
+    with pytest.raises(NotSupportedError, match="normalise_by='num_tokens' adds counts up over several"):
+        check_run(runner)
 
 
 Pair = namedtuple("Pair", "left right")

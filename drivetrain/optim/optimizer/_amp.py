@@ -15,6 +15,7 @@ from drivetrain.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from drivetrain.registry import OPTIM_WRAPPERS
 from drivetrain.typing import StateDict
 
+from ._guard import is_recorded
 from ._wrapper import NOTHING, OptimWrapper
 
 
@@ -25,9 +26,10 @@ class AmpOptimWrapper(OptimWrapper):
     bfloat16 has the range of float32 and gets no scaler. float32 and float64 switch autocast off. The device is that of
     the optimizer's parameters; the CPU works.
 
-    An update whose gradients overflow is left out, and `step_skipped` is True until the next one: schedules and
-    averaged weights wait with it. torch reads one flag from the device for that at each update. A fused optimizer
-    decides on the device instead: nothing is read, and `step_skipped` stays False.
+    An update whose gradients overflow is left out and counted, as 'train/skipped_steps' in the log; `updated` is False
+    for it, so that schedules and averaged weights wait. That takes one flag from the device at each update: torch's
+    scaler reads it before the update, here it is read after that of a fused optimizer, which decides on the device. In
+    a step that is recorded in a CUDA graph nothing is read, and an update that was left out counts like any other.
 
     Args:
         loss_scale: 'dynamic'; a number, for a scale that never changes; or a dict of arguments for
@@ -46,6 +48,7 @@ class AmpOptimWrapper(OptimWrapper):
         ArgumentTypeError: `dtype` or `loss_scale` has a wrong type.
     """
 
+    _reached: bool = False
     valid_dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
 
     def __init__(
@@ -74,12 +77,15 @@ class AmpOptimWrapper(OptimWrapper):
         if self.loss_scaler is None:
             super().step(**kwargs)
             return
+        if self._counts is not None:
+            self._counts.divide(self._parameters_with_gradient())
         if self.clip_grad_kwargs is not None:
             self.loss_scaler.unscale_(self.optimizer)
             self._clip_grad()
-        self.step_skipped = True
+        self._reached = False
         self.loss_scaler.step(self.optimizer, **kwargs)
         self.loss_scaler.update(self._scale_update_param)
+        self._note_outcome(self._reached)
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Autocast, inside the context of `OptimWrapper`."""
@@ -105,8 +111,10 @@ class AmpOptimWrapper(OptimWrapper):
         super().load_state_dict(state)
 
     def _note_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        # torch's scaler tells nobody that it skipped; the optimizer's own step was reached or not.
-        self.step_skipped = False
+        # torch's scaler tells nobody that it skipped: the optimizer's own step was reached or not. A fused one is
+        # always reached, with the flag as an attribute.
+        found = getattr(optimizer, "found_inf", None)
+        self._reached = found is None or is_recorded() or not bool(found)
 
     def _parse_dtype(self, dtype: str | torch.dtype | None) -> torch.dtype:
         if dtype is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from torch import nn
@@ -11,6 +10,10 @@ from drivetrain.errors import ArgumentError, ArgumentTypeError
 from drivetrain.logging import print_log
 from drivetrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
+from ._freeze import complain, freeze_parameters
+from ._fused import with_fused_kernel
+from ._group_table import log_groups
+from ._layer_decay import LayerDecay
 from ._paramwise import (
     Place,
     by_precedence,
@@ -29,17 +32,30 @@ class DefaultOptimWrapperConstructor:
     """Builds one optimizer for all parameters of a model, and its wrapper.
 
     Without `paramwise_cfg` the optimizer gets one group. With it, every parameter that is to be trained is a group, in
-    the order of the modules. Its rules:
+    the order of the modules. Which rules fit a parameter is settled from the top of this list to its end:
 
-    - `custom_keys`: settings by a part of the parameter's name; of several that match, the longest wins. `lr_mult` and
-      `decay_mult` multiply the optimizer's `lr` and `weight_decay`; any other key is a setting of the group. A matching
-      custom key overrides all rules below.
-    - `bias_lr_mult`: for biases, but not those of norm layers nor of the offsets of deformable convolutions.
-    - `norm_decay_mult`, `bias_decay_mult`, `dwconv_decay_mult` (depthwise `Conv2d`), `flat_decay_mult` (one dimension):
-      for the weight decay; the first of them, in this order, that is given and fits a parameter is used.
-    - `dcn_offset_lr_mult`: for the offset layers of deformable convolutions (`DeformConv2d`, `ModulatedDeformConv2d`).
+    1. `freeze`: patterns of parameters that are not trained (see `freeze_parameters`); they get `requires_grad=False`
+       and are left out of the optimizer. On its own it leaves one group.
+    2. `custom_keys`: settings by a part of the parameter's name; of several that match, the longest wins, and of
+       equally long ones the first by the alphabet. `lr_mult` and `decay_mult` multiply the optimizer's `lr` and
+       `weight_decay`; any other key is a setting of the group. No rule of 3 or 4 is asked then.
+    3. Learning rate. `dcn_offset_lr_mult`: for the offset layers of deformable convolutions (`DeformConv2d`,
+       `ModulatedDeformConv2d`), else `bias_lr_mult`: for biases, but not those of norm layers nor of offset layers.
+    4. Weight decay. The first of these that is given and fits: `norm_decay_mult` (norm layers), `bias_decay_mult`
+       (biases, but of offset layers), `dwconv_decay_mult` (depthwise `Conv2d`), `flat_decay_mult` (one dimension, but
+       of offset layers).
+    5. `layer_decay`: a rate in (0, 1], or `dict(rate=, depth=)`. It multiplies the learning rate that 2 and 3 have
+       settled by `rate` to the power of the layers above the parameter; only an `lr` that a custom key sets outright
+       stays. `depth` is 'auto', 'vit', 'resnet', or a function from a parameter's name to its depth (0 at the input;
+       None leaves a parameter alone).
+
+    Two more keys are no rules:
+
     - `bypass_duplicate`: leave out a parameter that was met before under another name, instead of an error.
-    - `strict`: raise when a custom key is in no parameter's name, instead of a warning.
+    - `strict`: raise when a custom key or a pattern of `freeze` is in no parameter's name, instead of a warning.
+
+    An optimizer of torch that has a fused kernel uses it where all parameters are on one accelerator, unless its config
+    says `fused` or `foreach`. The groups are logged at debug level (`group_table`).
 
     Args:
         optim_wrapper_cfg: config of the wrapper, with the optimizer's config under `optimizer`.
@@ -101,16 +117,37 @@ class DefaultOptimWrapperConstructor:
         Raises:
             ArgumentError: the model has no parameter to train, or `strict` is set and a custom key matches nothing.
         """
-        model = getattr(model, "module", model)
+        wrapped, model = model, getattr(model, "module", model)
+        self._freeze(wrapped)
         _check_trainable(model)
-        params: Any = model.parameters()
-        if self.paramwise_cfg:
-            params = []
-            self.add_params(params, model)
-            self._report(model, params)
-        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, "params": params})
+        params = self._params(model)
+        settings = with_fused_kernel({**self.optimizer_cfg, "params": params}, model)
+        optimizer = OPTIMIZERS.build(settings)
         wrapper: OptimWrapper = OPTIM_WRAPPERS.build(self.optim_wrapper_cfg, default_args={"optimizer": optimizer})
+        log_groups(optimizer, model, bool(self.paramwise_cfg))
         return wrapper
+
+    @property
+    def _has_own_rules(self) -> bool:
+        """Whether a subclass settles the groups itself: what it reads from `paramwise_cfg` is its own affair."""
+        return type(self).add_params is not DefaultOptimWrapperConstructor.add_params
+
+    def _freeze(self, model: nn.Module) -> None:
+        if "freeze" in self.paramwise_cfg:
+            freeze_parameters(model, self.paramwise_cfg["freeze"], strict=self.paramwise_cfg.get("strict", False))
+
+    def _params(self, model: nn.Module) -> Any:
+        """What the optimizer gets: the parameters, or a group for each."""
+        if not self.paramwise_cfg:
+            return model.parameters()
+        if not self._has_own_rules and set(self.paramwise_cfg) <= {"freeze", "strict"}:
+            return [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups: list[dict[str, Any]] = []
+        self.add_params(groups, model)
+        if not self._has_own_rules:
+            self._decay_by_layer(groups, model)
+            self._complain(model)
+        return groups
 
     def _validate_cfg(self) -> None:
         """Check the rules; a subclass has rules of its own, whose names are not judged here."""
@@ -122,7 +159,7 @@ class DefaultOptimWrapperConstructor:
                 )
         check_values(self.paramwise_cfg, self.base_lr, self.base_wd)
         if type(self) is DefaultOptimWrapperConstructor:
-            check_keys(self.paramwise_cfg)
+            check_keys(self.paramwise_cfg, self.base_lr)
 
     def _is_in(self, param_group: dict[str, Any], param_group_list: list[dict[str, Any]]) -> bool:
         """Whether a parameter of `param_group` is in one of the groups of the list."""
@@ -130,22 +167,32 @@ class DefaultOptimWrapperConstructor:
         return any(id(parameter) in present for parameter in param_group["params"])
 
     def _settings(self, place: Place, ndim: int) -> dict[str, Any]:
-        custom_keys = self.paramwise_cfg.get("custom_keys", {})
-        full_name = f"{place.prefix}.{place.name}"
-        for key in by_precedence(custom_keys):
-            if key in full_name:
-                return custom_settings(custom_keys[key], self.base_lr, self.base_wd)
+        rule = self._custom_rule(f"{place.prefix}.{place.name}")
+        if rule is not None:
+            return custom_settings(rule, self.base_lr, self.base_wd)
         return general_settings(place, ndim, self.paramwise_cfg, self.base_lr, self.base_wd)
 
-    def _report(self, model: nn.Module, params: list[dict[str, Any]]) -> None:
-        """Log what the rules did, and complain about rules without effect."""
-        print_log(_summary(model, params), logger="current")
-        if type(self).add_params is not DefaultOptimWrapperConstructor.add_params:
+    def _custom_rule(self, name: str) -> Any:
+        """The custom key's rule that wins for a parameter, or None; of the root's own the name begins with a dot."""
+        custom_keys = self.paramwise_cfg.get("custom_keys", {})
+        return next((custom_keys[key] for key in by_precedence(custom_keys) if key in name), None)
+
+    def _decay_by_layer(self, groups: list[dict[str, Any]], model: nn.Module) -> None:
+        if "layer_decay" not in self.paramwise_cfg:
             return
+        factors = LayerDecay.parse(self.paramwise_cfg["layer_decay"]).factors(model)
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        for group in groups:
+            name = names[id(group["params"][0])]
+            rule = self._custom_rule(name if "." in name else f".{name}") or {}
+            if name in factors and "lr" not in rule:
+                rate: Any = group.get("lr", self.base_lr)
+                group["lr"] = rate * factors[name]
+
+    def _complain(self, model: nn.Module) -> None:
+        """Complain about custom keys without effect."""
         for complaint in unmatched_keys(model, self.paramwise_cfg.get("custom_keys", {})):
-            if self.paramwise_cfg.get("strict", False):
-                raise ArgumentError(f"paramwise_cfg.{complaint}")
-            print_log(f"paramwise_cfg.{complaint}", logger="current", level=logging.WARNING)
+            complain(f"paramwise_cfg.{complaint}", self.paramwise_cfg.get("strict", False))
 
 
 def _take_optimizer(optim_wrapper_cfg: dict[str, Any]) -> dict[str, Any]:
@@ -168,16 +215,3 @@ def _check_trainable(model: nn.Module) -> None:
     if not any(parameter.requires_grad for parameter in parameters):
         found = f"all {len(parameters)} are frozen (requires_grad=False)" if parameters else "it has none at all"
         raise ArgumentError(f"{type(model).__name__} has no parameter to train: {found}.")
-
-
-def _summary(model: nn.Module, params: list[dict[str, Any]]) -> str:
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    members: dict[str, list[str]] = {}
-    for group in params:
-        settings = ", ".join(f"{key}={value}" for key, value in group.items() if key != "params")
-        members.setdefault(settings or "the optimizer's settings", []).extend(names[id(p)] for p in group["params"])
-    lines = [f"  {settings}: {len(found)} ({', '.join(found)})" for settings, found in members.items()]
-    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    if frozen:
-        lines.append(f"  left out, frozen: {len(frozen)} ({', '.join(frozen)})")
-    return "\n".join(["parameters by their settings (paramwise_cfg):", *lines])

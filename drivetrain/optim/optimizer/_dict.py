@@ -39,7 +39,12 @@ class OptimWrapperDict(OptimWrapper):
         self.optim_wrappers = optim_wrapper_dict
 
     def update_params(
-        self, loss: Tensor, step_kwargs: dict[str, Any] | None = None, zero_kwargs: dict[str, Any] | None = None
+        self,
+        loss: Tensor,
+        step_kwargs: dict[str, Any] | None = None,
+        zero_kwargs: dict[str, Any] | None = None,
+        *,
+        count: Any = None,
     ) -> NoReturn:
         """Each wrapper has its own loss.
 
@@ -79,6 +84,36 @@ class OptimWrapperDict(OptimWrapper):
 
     def initialize_count_status(self, model: nn.Module, cur_iter: int, max_iters: int) -> None:
         """Do nothing: how often a wrapper is used in an iteration is known to the model alone."""
+
+    @property
+    def updated(self) -> bool:  # type: ignore[override]
+        """Whether any of the wrappers changed its weights when it was last used."""
+        return any(wrapper.updated for wrapper in self.optim_wrappers.values())
+
+    @property
+    def updates(self) -> int:  # type: ignore[override]
+        """Updates of the wrapper that has made the most."""
+        return max((wrapper.updates for wrapper in self.optim_wrappers.values()), default=0)
+
+    @property
+    def step_skipped(self) -> bool:  # type: ignore[override]
+        """Whether any of the wrappers left out its last update."""
+        return any(wrapper.step_skipped for wrapper in self.optim_wrappers.values())
+
+    @property
+    def skipped_in_row(self) -> int:  # type: ignore[override]
+        """The most updates that one of the wrappers has left out since its last one."""
+        return max((wrapper.skipped_in_row for wrapper in self.optim_wrappers.values()), default=0)
+
+    @property
+    def skip_non_finite(self) -> bool:
+        """Whether all wrappers leave out updates whose gradients are not finite; setting it sets it for all."""
+        return all(wrapper.skip_non_finite for wrapper in self.optim_wrappers.values())
+
+    @skip_non_finite.setter
+    def skip_non_finite(self, value: bool) -> None:
+        for wrapper in self.optim_wrappers.values():
+            wrapper.skip_non_finite = value
 
     @property
     def param_groups(self) -> dict[str, list[dict[str, Any]]]:  # type: ignore[override]

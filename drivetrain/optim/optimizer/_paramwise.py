@@ -10,6 +10,9 @@ from torch import nn
 from drivetrain.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from drivetrain.tensors import is_norm
 
+from ._freeze import check_patterns, name_parts
+from ._layer_decay import LayerDecay
+
 MULTIPLIERS = (
     "bias_lr_mult",
     "bias_decay_mult",
@@ -18,7 +21,7 @@ MULTIPLIERS = (
     "flat_decay_mult",
     "dcn_offset_lr_mult",
 )
-KEYS = ("custom_keys", *MULTIPLIERS, "bypass_duplicate", "strict")
+KEYS = ("custom_keys", *MULTIPLIERS, "layer_decay", "freeze", "bypass_duplicate", "strict")
 _NEED_DECAY = ("bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult")
 _NEED_LR = ("bias_lr_mult", "dcn_offset_lr_mult")
 _DCN_CLASSES = frozenset({"DeformConv2d", "ModulatedDeformConv2d"})
@@ -127,11 +130,12 @@ def _check_factor(name: str, factor: Any, setting: str, base: Any) -> None:
         )
 
 
-def check_keys(cfg: Mapping[str, Any]) -> None:
-    """Check that every rule is known.
+def check_keys(cfg: Mapping[str, Any], base_lr: Any) -> None:
+    """Check that every rule is known, and those of the default constructor alone.
 
     Raises:
-        ArgumentError: one is not.
+        ArgumentTypeError: `layer_decay` or `freeze` is of a wrong type.
+        ArgumentError: a rule is unknown, or `layer_decay` has a wrong value.
     """
     for key in cfg:
         if key not in KEYS:
@@ -139,21 +143,14 @@ def check_keys(cfg: Mapping[str, Any]) -> None:
                 f"paramwise_cfg has no rule {key!r}; there are {', '.join(KEYS)}.{did_you_mean(key, KEYS)} "
                 "Settings for parameters by name go into custom_keys."
             )
+    if "layer_decay" in cfg:
+        _check_factor("layer_decay", LayerDecay.parse(cfg["layer_decay"]).rate, "lr", base_lr)
+    check_patterns(cfg.get("freeze", ()))
 
 
 def unmatched_keys(model: nn.Module, custom_keys: Iterable[str]) -> list[str]:
     """A sentence for each custom key that is in no parameter's name, with the nearest names."""
     names = [name if "." in name else f".{name}" for name, _ in model.named_parameters(remove_duplicate=False)]
     lost = [key for key in custom_keys if not any(key in name for name in names)]
-    parts = _name_parts(names) if lost else []
+    parts = name_parts(names) if lost else []
     return [f"custom_keys[{key!r}] is in no parameter's name.{did_you_mean(key, parts)}" for key in lost]
-
-
-def _name_parts(names: Iterable[str]) -> list[str]:
-    """Every beginning and every component of the dotted names, once."""
-    parts: dict[str, None] = {}
-    for name in names:
-        components = name.strip(".").split(".")
-        parts.update(dict.fromkeys(components))
-        parts.update(dict.fromkeys(".".join(components[:end]) for end in range(2, len(components) + 1)))
-    return list(parts)

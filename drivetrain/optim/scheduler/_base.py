@@ -15,6 +15,8 @@ from drivetrain.logging import print_log
 from drivetrain.optim.optimizer import BaseOptimWrapper
 from drivetrain.typing import StateDict
 
+from ._sharing import Move, Sharing
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -23,6 +25,11 @@ OptimizerType = Optimizer | BaseOptimWrapper
 
 INF = int(1e9)
 """The `end` of a schedule that has none."""
+
+_NO_STATE = ("optimizer", "_sharing")
+
+UNITS = ("epoch", "iteration", "update")
+"""What a schedule can count."""
 
 
 class _ParamScheduler:
@@ -41,15 +48,20 @@ class _ParamScheduler:
         last_step: the step before the present one, when a run goes on without a saved state; -1 at the start.
         by_epoch: whether a step is an epoch (else an iteration).
         verbose: whether to log every value.
+        by: what a step is: 'epoch', 'iteration', or 'update' of the optimizer, which comes once in an accumulation
+            window and not at all where mixed precision leaves one out. By default `by_epoch` tells.
 
     Attributes:
         base_values: the settings at the start, one a group.
 
     Raises:
         ArgumentTypeError: `optimizer` is neither, or a step is no number.
-        ArgumentError: the window is empty or begins before 0.
+        ArgumentError: the window is empty or begins before 0, or `by` is unknown or contradicts `by_epoch`.
         NotFoundError: the groups have no such setting.
     """
+
+    by: str = "epoch"
+    _sharing: Sharing
 
     def __init__(
         self,
@@ -60,19 +72,23 @@ class _ParamScheduler:
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        *,
+        by: str | None = None,
     ) -> None:
         groups = _groups_of(optimizer)
         self._check_window(begin, end)
+        self.by = self._check_unit(by, by_epoch)
         self.optimizer = optimizer
         self.param_name = param_name
         self.begin = begin
         self.end = end
-        self.by_epoch = by_epoch
+        self.by_epoch = self.by == "epoch"
         self.base_values = [_base_value(group, param_name, resuming=last_step != -1) for group in groups]
         self.last_step = last_step
         self._global_step = -1
         self.verbose = verbose
         self._last_value = [group[param_name] for group in groups]
+        self._sharing = Sharing()
         self.step()
 
     @classmethod
@@ -98,7 +114,7 @@ class _ParamScheduler:
         Raises:
             ArgumentError: `by_epoch` is False, or `epoch_length` is not a positive int.
         """
-        cls._check_conversion(by_epoch, epoch_length)
+        cls._check_conversion(by_epoch and kwargs.pop("by", None) in (None, "epoch"), epoch_length)
         length: Any = epoch_length
         end = end if end == INF else int(end * length)
         schedule: Any = cls  # a schedule with a fixed setting takes no param_name
@@ -128,7 +144,7 @@ class _ParamScheduler:
 
     def state_dict(self) -> StateDict:
         """Everything but the optimizer, in plain containers."""
-        return {key: value for key, value in self.__dict__.items() if key != "optimizer"}
+        return {key: value for key, value in self.__dict__.items() if key not in _NO_STATE}
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Take over a state.
@@ -143,31 +159,32 @@ class _ParamScheduler:
                 "schedules given in another order, or of other types, when it was saved?"
             )
         self.__dict__.update(state_dict)
+        if self.by_epoch != (self.by == "epoch"):  # a state that tells by_epoch alone
+            self.by = "epoch" if self.by_epoch else "iteration"
 
     def _get_value(self) -> list[Any]:
         """The values for step `last_step`, one a group, from the groups' present values."""
         raise NotImplementedError(f"{type(self).__name__} must define _get_value.")
 
     def _set_values(self, values: list[Any]) -> None:
-        for group, value in zip(self.optimizer.param_groups, values, strict=False):
-            self._write(group, value)
+        self._assign(self.optimizer.param_groups, values)
         self._last_value = values
         if self.verbose:
             for index, value in enumerate(values):
                 self.print_value(True, index, value)
 
-    def _write(self, group: dict[str, Any], value: Any) -> None:
-        # A tensor is filled in place: a captured graph or a capturable optimizer holds on to it.
-        present = group[self.param_name]
-        if type(present) is Tensor:
-            present.fill_(value)
-        else:
-            group[self.param_name] = value
-
-    def _present(self) -> list[Any]:
-        """The groups' present values."""
+    def _assign(self, groups: list[dict[str, Any]], values: list[Any]) -> None:
         name = self.param_name
-        return [group[name] for group in self.optimizer.param_groups]
+        if self._sharing.plain:
+            for group, value in zip(groups, values, strict=False):
+                group[name] = value
+            return
+        for group, value in zip(groups, values, strict=False):
+            # A tensor is filled in place: a captured graph or a capturable optimizer holds on to it.
+            if type(group[name]) is Tensor:
+                group[name].fill_(value)
+            else:
+                group[name] = value
 
     @classmethod
     def _check_window(cls, begin: Any, end: Any) -> None:
@@ -183,11 +200,25 @@ class _ParamScheduler:
             )
 
     @classmethod
+    def _check_unit(cls, by: Any, by_epoch: bool) -> str:
+        if by is None:
+            return "epoch" if by_epoch else "iteration"
+        if by not in UNITS:
+            raise ArgumentError(
+                f"{cls.__name__}: by must be {', '.join(map(repr, UNITS[:-1]))} or {UNITS[-1]!r}, got {by!r}."
+                f"{did_you_mean(by, UNITS)}"
+            )
+        if by == "epoch" and not by_epoch:
+            raise ArgumentError(f"{cls.__name__}: by='epoch' and by_epoch=False contradict each other: give one.")
+        unit: str = by
+        return unit
+
+    @classmethod
     def _check_conversion(cls, by_epoch: Any, epoch_length: Any) -> None:
         if not by_epoch:
             raise ArgumentError(
                 f"{cls.__name__}: only a schedule given in epochs can be converted to iterations, and by_epoch is "
-                "False."
+                "False, or by says otherwise."
             )
         if type(epoch_length) is not int or epoch_length < 1:
             raise ArgumentError(
@@ -196,13 +227,41 @@ class _ParamScheduler:
             )
 
     @classmethod
+    def _check_number(cls, name: str, value: Any, *, least: float | None = None) -> None:
+        """Check a number that must not be below `least`."""
+        if not hasattr(value, "__float__"):
+            raise ArgumentTypeError(f"{cls.__name__}: {name} must be a number, got {value!r}.")
+        if least is not None and not value >= least:
+            raise ArgumentError(f"{cls.__name__}: {name} must not be below {least}, got {value}.")
+
+    @classmethod
     def _check_factor(cls, name: str, factor: float, *, zero: bool) -> None:
         """Check a multiplicative factor: at most 1, and above 0 (from 0 on, where `zero` is allowed)."""
-        if not hasattr(factor, "__float__"):
-            raise ArgumentTypeError(f"{cls.__name__}: {name} must be a number, got {factor!r}.")
+        cls._check_number(name, factor)
         if not (0 <= factor <= 1) or (factor == 0 and not zero):
             span = "from 0 to 1" if zero else "above 0 and at most 1 (a value of 0 could not be multiplied back)"
             raise ArgumentError(f"{cls.__name__}: {name} must be {span}, got {factor}.")
+
+
+class Curve(_ParamScheduler):
+    """A schedule whose values are computed by `_move`, once for all groups that have one value and one curve.
+
+    A subclass gives `_move` for step `last_step`, and in `_traits` what it looks up by the group's index.
+    """
+
+    def _move(self) -> Move | None:
+        """How the value of a group moves in step `last_step`; None where it stays."""
+        raise NotImplementedError(f"{type(self).__name__} must define _move or _get_value.")
+
+    def _traits(self) -> list[list[Any]]:
+        """Lists of what `_move` looks up, one entry a group."""
+        return []
+
+    def _get_value(self) -> list[Any]:
+        name = self.param_name
+        present = [group[name] for group in self.optimizer.param_groups]
+        move = self._move()
+        return present if move is None else self._sharing.apply(move, present, self._traits())
 
 
 def _groups_of(optimizer: Any) -> list[dict[str, Any]]:

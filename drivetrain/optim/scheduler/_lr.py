@@ -7,12 +7,10 @@ from typing import Any
 from drivetrain.registry import PARAM_SCHEDULERS
 
 from ._base import OptimizerType, _ParamScheduler, signature_for_setting
-from ._smooth import (
-    CosineAnnealingParamScheduler,
-    ExponentialParamScheduler,
-    LinearParamScheduler,
-    PolyParamScheduler,
-)
+from ._cosine import CosineAnnealingParamScheduler, CosineRestartParamScheduler
+from ._one_cycle import OneCycleParamScheduler
+from ._plateau import ReduceOnPlateauParamScheduler
+from ._smooth import ExponentialParamScheduler, LinearParamScheduler, PolyParamScheduler
 from ._steps import ConstantParamScheduler, MultiStepParamScheduler, StepParamScheduler
 
 
@@ -66,3 +64,18 @@ class StepLR(LRSchedulerMixin, StepParamScheduler):
 @PARAM_SCHEDULERS.register_module()
 class PolyLR(LRSchedulerMixin, PolyParamScheduler):
     """Lowers the learning rate as a power of the steps left; see `PolyParamScheduler`."""
+
+
+@PARAM_SCHEDULERS.register_module()
+class OneCycleLR(LRSchedulerMixin, OneCycleParamScheduler):
+    """Raises the learning rate to a peak and lowers it again, once; see `OneCycleParamScheduler`."""
+
+
+@PARAM_SCHEDULERS.register_module()
+class CosineRestartLR(LRSchedulerMixin, CosineRestartParamScheduler):
+    """Lowers the learning rate along a cosine, again and again; see `CosineRestartParamScheduler`."""
+
+
+@PARAM_SCHEDULERS.register_module()
+class ReduceOnPlateauLR(LRSchedulerMixin, ReduceOnPlateauParamScheduler):
+    """Lowers the learning rate when a metric stops improving; see `ReduceOnPlateauParamScheduler`."""

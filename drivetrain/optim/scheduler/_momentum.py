@@ -8,12 +8,10 @@ from drivetrain.errors import ArgumentError
 from drivetrain.registry import PARAM_SCHEDULERS
 
 from ._base import OptimizerType, _groups_of, _ParamScheduler, signature_for_setting
-from ._smooth import (
-    CosineAnnealingParamScheduler,
-    ExponentialParamScheduler,
-    LinearParamScheduler,
-    PolyParamScheduler,
-)
+from ._cosine import CosineAnnealingParamScheduler, CosineRestartParamScheduler
+from ._one_cycle import OneCycleParamScheduler
+from ._plateau import ReduceOnPlateauParamScheduler
+from ._smooth import ExponentialParamScheduler, LinearParamScheduler, PolyParamScheduler
 from ._steps import ConstantParamScheduler, MultiStepParamScheduler, StepParamScheduler
 
 
@@ -52,9 +50,15 @@ class MomentumSchedulerMixin(_ParamScheduler):
                 group["momentum"] = group["betas"][0]
         super().__init__(optimizer, "momentum", *args, **kwargs)
 
-    def _write(self, group: dict[str, Any], value: Any) -> None:
-        super()._write(group, value)
-        if self.use_betas:
+    def _assign(self, groups: list[dict[str, Any]], values: list[Any]) -> None:
+        super()._assign(groups, values)
+        if not self.use_betas:
+            return
+        if len(groups[0]["betas"]) == 2:  # as nearly all have it: a third of the time
+            for group, value in zip(groups, values, strict=False):
+                group["betas"] = (value, group["betas"][1])
+            return
+        for group, value in zip(groups, values, strict=False):
             group["betas"] = (value, *group["betas"][1:])
 
 
@@ -91,3 +95,22 @@ class StepMomentum(MomentumSchedulerMixin, StepParamScheduler):
 @PARAM_SCHEDULERS.register_module()
 class PolyMomentum(MomentumSchedulerMixin, PolyParamScheduler):
     """Lowers momentum as a power of the steps left; see `PolyParamScheduler`."""
+
+
+@PARAM_SCHEDULERS.register_module()
+class OneCycleMomentum(MomentumSchedulerMixin, OneCycleParamScheduler):
+    """Lowers momentum to `eta_max` and raises it again, once, with `div_factor` below 1; see `OneCycleParamScheduler`.
+
+    The counterpart of a rate that rises and falls: with `eta_max=0.85`, `div_factor=0.85 / 0.95` and
+    `final_div_factor=1` momentum goes from 0.95 to 0.85 and back.
+    """
+
+
+@PARAM_SCHEDULERS.register_module()
+class CosineRestartMomentum(MomentumSchedulerMixin, CosineRestartParamScheduler):
+    """Lowers momentum along a cosine, again and again; see `CosineRestartParamScheduler`."""
+
+
+@PARAM_SCHEDULERS.register_module()
+class ReduceOnPlateauMomentum(MomentumSchedulerMixin, ReduceOnPlateauParamScheduler):
+    """Lowers momentum when a metric stops improving; see `ReduceOnPlateauParamScheduler`."""

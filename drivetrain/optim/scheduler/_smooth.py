@@ -6,20 +6,14 @@ forms stand in the docstrings, with t the step since `begin` and b the value at 
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
-
-from drivetrain.errors import ArgumentError
 from drivetrain.registry import PARAM_SCHEDULERS
 
-from ._base import INF, OptimizerType, _ParamScheduler
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from ._base import INF, Curve, OptimizerType
+from ._sharing import Move
 
 
 @PARAM_SCHEDULERS.register_module()
-class LinearParamScheduler(_ParamScheduler):
+class LinearParamScheduler(Curve):
     """Multiplies by a factor that moves evenly from `start_factor` to `end_factor`.
 
     b * (start + (end - start) * t / total_iters), where the last step, `end - 1`, has `end_factor`.
@@ -34,6 +28,7 @@ class LinearParamScheduler(_ParamScheduler):
         last_step: step before the present one, -1 at the start.
         by_epoch: whether a step is an epoch.
         verbose: whether to log every value.
+        by: 'epoch', 'iteration' or 'update'; see `_ParamScheduler`.
 
     Attributes:
         total_iters: steps from the first to the last factor, `end - begin - 1`.
@@ -53,6 +48,8 @@ class LinearParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        *,
+        by: str | None = None,
     ) -> None:
         self._check_factor("start_factor", start_factor, zero=False)
         self._check_factor("end_factor", end_factor, zero=True)
@@ -60,117 +57,18 @@ class LinearParamScheduler(_ParamScheduler):
         self.start_factor = start_factor
         self.end_factor = end_factor
         self.total_iters = end - begin - 1
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, by=by)
 
-    def _get_value(self) -> list[Any]:
-        if self.last_step == 0:
-            return [value * self.start_factor for value in self._present()]
-        rise = self.end_factor - self.start_factor
-        factor = 1.0 + rise / (self.total_iters * self.start_factor + (self.last_step - 1) * rise)
-        return [value * factor for value in self._present()]
-
-
-@PARAM_SCHEDULERS.register_module()
-class CosineAnnealingParamScheduler(_ParamScheduler):
-    """Falls to `eta_min` along half a cosine of `T_max` steps, and rises again after it.
-
-    eta_min + (b - eta_min) * (1 + cos(pi * t / T_max)) / 2. Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent
-    with Warm Restarts", 2017, equation 5, without restarts.
-
-    Args:
-        optimizer: an optimizer or an optimizer wrapper.
-        param_name: the setting that is steered.
-        T_max: steps to the minimum; `end - begin` if it is None.
-        eta_min: the minimum, 0 if neither it nor the ratio is given.
-        begin: first step in which it acts.
-        end: first step in which it acts no more.
-        last_step: step before the present one, -1 at the start.
-        by_epoch: whether a step is an epoch.
-        verbose: whether to log every value.
-        eta_min_ratio: the minimum as a share of each group's value at the start, instead of `eta_min`.
-
-    Raises:
-        ArgumentError: `T_max` is not positive, or neither it nor `end` is given, or both minima are given, or see
-            `_ParamScheduler`.
-    """
-
-    def __init__(
-        self,
-        optimizer: OptimizerType,
-        param_name: str,
-        T_max: int | None = None,
-        eta_min: float | None = None,
-        begin: int = 0,
-        end: int = INF,
-        last_step: int = -1,
-        by_epoch: bool = True,
-        verbose: bool = False,
-        eta_min_ratio: float | None = None,
-    ) -> None:
-        if eta_min is None and eta_min_ratio is None:
-            eta_min = 0.0
-        elif eta_min is not None and eta_min_ratio is not None:
-            raise ArgumentError(
-                f"give either eta_min or eta_min_ratio, got eta_min={eta_min}, eta_min_ratio={eta_min_ratio}."
-            )
-        self._check_window(begin, end)
-        self.T_max = self._check_period(T_max, begin, end)
-        self.eta_min = eta_min
-        self.eta_min_ratio = eta_min_ratio
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
-
-    @classmethod
-    def build_iter_from_epoch(
-        cls,
-        *args: Any,
-        T_max: int | None = None,
-        begin: int = 0,
-        end: int = INF,
-        by_epoch: bool = True,
-        epoch_length: int | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Build a schedule by iteration from one in epochs; `T_max` (epochs) is converted too."""
-        cls._check_conversion(by_epoch, epoch_length)
-        T_max = None if T_max is None else T_max * epoch_length  # type: ignore[operator]
-        return super().build_iter_from_epoch(
-            *args, T_max=T_max, begin=begin, end=end, by_epoch=by_epoch, epoch_length=epoch_length, **kwargs
-        )
-
-    def _get_value(self) -> list[Any]:
-        values = self._present()
-        if self.last_step == 0:
-            return values
-        minima = self._minima()
-        if (self.last_step - 1 - self.T_max) % (2 * self.T_max) == 0:
-            # At the minimum the quotient of the chained form is 0 / 0: start the rise from the base value.
-            rise = 1 - math.cos(math.pi / self.T_max)
-            return [
-                value + (base - minimum) * rise / 2
-                for value, base, minimum in zip(values, self.base_values, minima, strict=False)
-            ]
-        quotient = (1 + math.cos(math.pi * self.last_step / self.T_max)) / (
-            1 + math.cos(math.pi * (self.last_step - 1) / self.T_max)
-        )
-        return [quotient * (value - minimum) + minimum for value, minimum in zip(values, minima, strict=False)]
-
-    def _minima(self) -> list[Any]:
-        if self.eta_min_ratio is None:
-            return [self.eta_min] * len(self.base_values)
-        return [base * self.eta_min_ratio for base in self.base_values]
-
-    @classmethod
-    def _check_period(cls, T_max: int | None, begin: int, end: int) -> int:
-        if T_max is None and end == INF:
-            raise ArgumentError(f"{cls.__name__} needs T_max, the steps to the minimum, or end, where it stops.")
-        period = end - begin if T_max is None else T_max
-        if not hasattr(period, "__float__") or period <= 0:
-            raise ArgumentError(f"{cls.__name__}: T_max must be a positive number of steps, got {T_max!r}.")
-        return period
+    def _move(self) -> Move | None:
+        factor = self.start_factor
+        if self.last_step > 0:
+            rise = self.end_factor - self.start_factor
+            factor = 1.0 + rise / (self.total_iters * self.start_factor + (self.last_step - 1) * rise)
+        return lambda value, _: value * factor
 
 
 @PARAM_SCHEDULERS.register_module()
-class ExponentialParamScheduler(_ParamScheduler):
+class ExponentialParamScheduler(Curve):
     """Multiplies by `gamma` at each step.
 
     b * gamma ** t. Converted from epochs to iterations it multiplies at each iteration: `gamma` stays as it is.
@@ -184,6 +82,7 @@ class ExponentialParamScheduler(_ParamScheduler):
         last_step: step before the present one, -1 at the start.
         by_epoch: whether a step is an epoch.
         verbose: whether to log every value.
+        by: 'epoch', 'iteration' or 'update'; see `_ParamScheduler`.
     """
 
     def __init__(
@@ -196,18 +95,19 @@ class ExponentialParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        *,
+        by: str | None = None,
     ) -> None:
+        self._check_number("gamma", gamma)
         self.gamma = gamma
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, by=by)
 
-    def _get_value(self) -> list[Any]:
-        if self.last_step == 0:
-            return self._present()
-        return [value * self.gamma for value in self._present()]
+    def _move(self) -> Move | None:
+        return None if self.last_step == 0 else lambda value, _: value * self.gamma
 
 
 @PARAM_SCHEDULERS.register_module()
-class PolyParamScheduler(_ParamScheduler):
+class PolyParamScheduler(Curve):
     """Falls to `eta_min` as a power of the steps left.
 
     eta_min + (b - eta_min) * (1 - t / total_iters) ** power.
@@ -222,6 +122,7 @@ class PolyParamScheduler(_ParamScheduler):
         last_step: step before the present one, -1 at the start.
         by_epoch: whether a step is an epoch.
         verbose: whether to log every value.
+        by: 'epoch', 'iteration' or 'update'; see `_ParamScheduler`.
 
     Attributes:
         total_iters: steps to the minimum, `end - begin - 1`.
@@ -238,15 +139,19 @@ class PolyParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        *,
+        by: str | None = None,
     ) -> None:
         self._check_window(begin, end)
+        self._check_number("eta_min", eta_min)
+        self._check_number("power", power, least=0)
         self.eta_min = eta_min
         self.power = power
         self.total_iters = end - begin - 1
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, by=by)
 
-    def _get_value(self) -> list[Any]:
+    def _move(self) -> Move | None:
         if self.last_step == 0:
-            return self._present()
-        share = (1 - 1 / (self.total_iters - self.last_step + 1)) ** self.power
-        return [(value - self.eta_min) * share + self.eta_min for value in self._present()]
+            return None
+        low, share = self.eta_min, (1 - 1 / (self.total_iters - self.last_step + 1)) ** self.power
+        return lambda value, _: (value - low) * share + low

@@ -13,14 +13,15 @@ from drivetrain.errors import ArgumentError, ArgumentTypeError
 from drivetrain.registry import PARAM_SCHEDULERS
 from drivetrain.typing import StateDict
 
-from ._base import INF, OptimizerType, _ParamScheduler
+from ._base import INF, Curve, OptimizerType
+from ._sharing import Move
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
 @PARAM_SCHEDULERS.register_module()
-class ConstantParamScheduler(_ParamScheduler):
+class ConstantParamScheduler(Curve):
     """Multiplies by `factor` from `begin` to `end`, where the value comes back in the last step.
 
     Args:
@@ -32,6 +33,7 @@ class ConstantParamScheduler(_ParamScheduler):
         last_step: step before the present one, -1 at the start.
         by_epoch: whether a step is an epoch.
         verbose: whether to log every value.
+        by: 'epoch', 'iteration' or 'update'; see `_ParamScheduler`.
 
     Attributes:
         total_iters: steps between the first and the last, `end - begin - 1`.
@@ -50,23 +52,27 @@ class ConstantParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        *,
+        by: str | None = None,
     ) -> None:
         self._check_factor("factor", factor, zero=False)
         self._check_window(begin, end)
         self.factor = factor
         self.total_iters = end - begin - 1
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, by=by)
 
-    def _get_value(self) -> list[Any]:
+    def _move(self) -> Move | None:
         if self.last_step == 0:
-            return [value * self.factor for value in self._present()]
-        if self.last_step == self.total_iters:
-            return [value * (1.0 / self.factor) for value in self._present()]
-        return self._present()
+            factor = self.factor
+        elif self.last_step == self.total_iters:
+            factor = 1.0 / self.factor
+        else:
+            return None
+        return lambda value, _: value * factor
 
 
 @PARAM_SCHEDULERS.register_module()
-class MultiStepParamScheduler(_ParamScheduler):
+class MultiStepParamScheduler(Curve):
     """Multiplies by `gamma` at each milestone.
 
     b * gamma ** (number of milestones <= t).
@@ -81,6 +87,7 @@ class MultiStepParamScheduler(_ParamScheduler):
         end: first step in which it acts no more.
         by_epoch: whether a step is an epoch.
         verbose: whether to log every value.
+        by: 'epoch', 'iteration' or 'update'; see `_ParamScheduler`.
 
     Attributes:
         milestones: how often each milestone occurs.
@@ -101,11 +108,14 @@ class MultiStepParamScheduler(_ParamScheduler):
         end: int = INF,
         by_epoch: bool = True,
         verbose: bool = False,
+        *,
+        by: str | None = None,
     ) -> None:
         _check_milestones(milestones)
+        self._check_number("gamma", gamma)
         self.milestones: dict[int, int] = dict(Counter(milestones))
         self.gamma = gamma
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, by=by)
 
     @classmethod
     def build_iter_from_epoch(  # type: ignore[override]
@@ -131,16 +141,14 @@ class MultiStepParamScheduler(_ParamScheduler):
         super().load_state_dict(state_dict)
         self.milestones = dict(self.milestones)
 
-    def _get_value(self) -> list[Any]:
+    def _move(self) -> Move | None:
         count = self.milestones.get(self.last_step, 0)
-        if count == 0:
-            return self._present()
         factor = self.gamma**count
-        return [value * factor for value in self._present()]
+        return (lambda value, _: value * factor) if count else None
 
 
 @PARAM_SCHEDULERS.register_module()
-class StepParamScheduler(_ParamScheduler):
+class StepParamScheduler(Curve):
     """Multiplies by `gamma` every `step_size` steps.
 
     b * gamma ** floor(t / step_size).
@@ -155,6 +163,7 @@ class StepParamScheduler(_ParamScheduler):
         last_step: step before the present one, -1 at the start.
         by_epoch: whether a step is an epoch.
         verbose: whether to log every value.
+        by: 'epoch', 'iteration' or 'update'; see `_ParamScheduler`.
 
     Raises:
         ArgumentError: `step_size` is not positive, or see `_ParamScheduler`.
@@ -171,13 +180,16 @@ class StepParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        *,
+        by: str | None = None,
     ) -> None:
         if not hasattr(step_size, "__float__") or step_size <= 0:
             name = type(self).__name__
             raise ArgumentError(f"{name}: step_size must be a positive number of steps, got {step_size!r}.")
+        self._check_number("gamma", gamma)
         self.step_size = step_size
         self.gamma = gamma
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, by=by)
 
     @classmethod
     def build_iter_from_epoch(  # type: ignore[override]
@@ -197,10 +209,10 @@ class StepParamScheduler(_ParamScheduler):
             *args, step_size=steps, begin=begin, end=end, by_epoch=by_epoch, epoch_length=epoch_length, **kwargs
         )
 
-    def _get_value(self) -> list[Any]:
+    def _move(self) -> Move | None:
         if self.last_step == 0 or self.last_step % self.step_size != 0:
-            return self._present()
-        return [value * self.gamma for value in self._present()]
+            return None
+        return lambda value, _: value * self.gamma
 
 
 def _check_milestones(milestones: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Union
 
 import torch
@@ -66,11 +66,19 @@ class _EvaluationLoop(BaseLoop):
         """Predict one batch and hand it to the evaluator; `idx` counts the batches from 0."""
         runner, mode = self._runner, self.mode
         runner.call_hook(f"before_{mode}_iter", batch_idx=idx, data_batch=data_batch)
-        with autocast(enabled=True) if self.fp16 else nullcontext():
+        with self._autocast():
             outputs = getattr(runner.model, f"{mode}_step")(data_batch)
         outputs = self._take_losses(outputs)
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         runner.call_hook(f"after_{mode}_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """The runner's precision where it has one, else what `fp16` says."""
+        precision: Any = getattr(self._runner, "precision", None)
+        if precision is None:
+            return autocast(enabled=True) if self.fp16 else nullcontext()
+        context: AbstractContextManager[Any] = precision.evaluation(self.fp16, self._runner.strategy.device.type)
+        return context
 
     def _take_losses(self, outputs: Any) -> Any:
         """Take off a last element that holds nothing but losses, and keep them, on their device."""
