@@ -20,6 +20,7 @@ from ._base import BaseOptimWrapper
 from ._clip import parse_clip_grad
 from ._counts import NormaliseBy, WindowCounts
 from ._guard import flag_of, is_recorded, non_finite_flag, step_if_finite
+from ._quick_step import quick_step
 
 NOTHING: AbstractContextManager[None] = nullcontext()
 """The context of a step that needs none; one object for all, since it holds no state."""
@@ -161,7 +162,7 @@ class OptimWrapper(BaseOptimWrapper):
             return
         if self.clip_grad_kwargs is not None:
             self._clip_grad()
-        self.optimizer.step(**kwargs)
+        quick_step(self.optimizer, kwargs)
         self.updates += 1
         self.updated = True
         if self._accumulative_counts > 1:
