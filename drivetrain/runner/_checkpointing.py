@@ -15,6 +15,7 @@ from drivetrain.checkpoint import (
 from drivetrain.dist import barrier, is_main_process
 from drivetrain.errors import ArgumentTypeError, CheckpointError, MissingFileError
 from drivetrain.fileio import join_path
+from drivetrain.hooks import EMAHook
 from drivetrain.typing import StateDict
 
 from ._state import collect_meta, collect_run_state, collect_schedulers, restore_run_state, restore_schedulers
@@ -96,6 +97,11 @@ def resume_run(
         )
     _restore_seed(runner, meta)
     _compare_dataset(runner, meta)
+    if "ema_state_dict" in checkpoint and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
+        runner.logger.warning(
+            f"{filename} was saved with averaged weights, which its state_dict holds; this run has no EMAHook and "
+            "goes on from the average. To go on from the weights in training, give custom_hooks=[dict(type='EMAHook')]."
+        )
     if "message_hub" in checkpoint:
         runner.message_hub.load_state_dict(checkpoint["message_hub"])
     if resume_optimizer and runner.optim_wrapper is not None and "optimizer" in checkpoint:

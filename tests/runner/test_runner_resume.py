@@ -167,3 +167,11 @@ def test_a_checkpoint_reads_without_an_allow_list_and_has_the_contracts_keys(tmp
         raw["meta"]
     )
     assert (raw["meta"]["epoch"], raw["meta"]["iter"]) == (2, 10)
+
+
+def test_a_file_with_averaged_weights_resumed_without_the_hook_says_what_it_goes_on_from(tmp_path, capsys):
+    saving = {"checkpoint": {"type": "CheckpointHook", "interval": 1}}
+    build(tmp_path, train_cfg={"max_epochs": 1}, custom_hooks=[{"type": "EMAHook"}], default_hooks=saving).train()
+    capsys.readouterr()
+    build(tmp_path, train_cfg={"max_epochs": 2}, default_hooks=saving, resume=True, log_level="WARNING").train()
+    assert "has no EMAHook and goes on from the average" in capsys.readouterr().out

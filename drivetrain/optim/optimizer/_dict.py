@@ -112,6 +112,7 @@ class OptimWrapperDict(OptimWrapper):
 
     @skip_non_finite.setter
     def skip_non_finite(self, value: bool) -> None:
+        """Set it for all wrappers."""
         for wrapper in self.optim_wrappers.values():
             wrapper.skip_non_finite = value
 
