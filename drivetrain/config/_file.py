@@ -105,12 +105,16 @@ class _PythonFile:
     def __init__(self, text: str, path: Path) -> None:
         self._path = path
         self._tree = parse(text, path)
+        for node in self._tree.body:
+            if is_read_base(node):
+                raise mixed_dialects(path, node.lineno, "`with read_base():`", "`_base_ = ...`")
         self._lines = Lines(self._tree, str(path))
         self.bases = self._take_bases()
 
     def run(self, base: ConfigDict, names: dict[str, Any]) -> ConfigDict:
         """The variables that the file leaves."""
-        scope: dict[str, Any] = {**names, BASE_KEY: base.deepcopy(), "__file__": str(self._path), "__name__": "config"}
+        # What the file changes in `_base_` is changed: files of the packages do so.
+        scope: dict[str, Any] = {**names, BASE_KEY: base, "__file__": str(self._path), "__name__": "config"}
         given = set(scope)
         execute(self._tree, self._path, scope)
         values = ConfigDict(variables_of(scope, given))
@@ -154,6 +158,20 @@ class _YamlFile:
         values = ConfigDict(self._values)
         annotate_yaml(values, self._node, str(self._path))
         return values
+
+
+def is_read_base(node: Any) -> bool:
+    """Whether a statement is a `with read_base():`."""
+    call: Any = node.items[0].context_expr if type(node) is ast.With else None
+    return type(call) is ast.Call and getattr(call.func, "id", getattr(call.func, "attr", None)) == "read_base"
+
+
+def mixed_dialects(path: Path, line: int, found: str, expected: str) -> ConfigParsingError:
+    """The error for a file of one dialect that is read as one of the other."""
+    return ConfigParsingError(
+        f"{path}:{line} uses {found}, and is read by a config that uses {expected}. The two ways to write configs do "
+        "not inherit from each other: write both files in one of them."
+    )
 
 
 def parse(text: str, path: Path) -> ast.Module:

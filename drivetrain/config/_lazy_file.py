@@ -12,7 +12,7 @@ from typing import Any
 from drivetrain.errors import ConfigParsingError, did_you_mean
 
 from ._dict import ConfigDict, Origins, origins_of, set_origins
-from ._file import BASE_KEY, Loaded, checked_path, execute, parse, variables_of
+from ._file import BASE_KEY, Loaded, checked_path, execute, is_read_base, mixed_dialects, parse, variables_of
 from ._lazy import LazyObject, is_lazy
 from ._merge import without_marks
 from ._origins import Lines
@@ -34,7 +34,7 @@ def is_lazy_file(tree: ast.Module) -> bool:
     for node in tree.body:
         if type(node) is ast.Assign and any(getattr(target, "id", None) == BASE_KEY for target in node.targets):
             return False
-        if type(node) is ast.With and _is_read_base(node):
+        if is_read_base(node):
             return True
         if type(node) in (ast.Import, ast.ImportFrom) and not _is_real(node):
             return True
@@ -53,6 +53,9 @@ def load_lazy(path: Path, chain: tuple[Path, ...] = ()) -> Loaded:
         raise ConfigParsingError(f"{path} is its own base: {' -> '.join(map(str, [*chain, path]))}.")
     text = path.read_text(encoding="utf-8")
     tree = parse(text, path)
+    for node in tree.body:
+        if type(node) is ast.Assign and any(getattr(target, "id", None) == BASE_KEY for target in node.targets):
+            raise mixed_dialects(path, node.lineno, "`_base_ = ...`", "`with read_base():`")
     scope: dict[str, Any] = {"__file__": str(path), "__name__": "config", _MAKE: LazyObject}
     given, inherited = set(scope), Origins()
     for statement in _base_imports(tree, path):
@@ -88,7 +91,8 @@ def _take_base(
 def _base_imports(tree: ast.Module, path: Path) -> list[ast.ImportFrom]:
     """The imports under `with read_base()`, whose block is taken out of the tree."""
     found: list[ast.ImportFrom] = []
-    for node in [node for node in tree.body if type(node) is ast.With and _is_read_base(node)]:
+    blocks: list[Any] = [node for node in tree.body if is_read_base(node)]
+    for node in blocks:
         tree.body.remove(node)
         for statement in node.body:
             if type(statement) is not ast.ImportFrom:
@@ -107,11 +111,6 @@ def _place_of(statement: ast.ImportFrom, path: Path) -> Path:
             folder = folder.parent
         return folder.joinpath(*parts).with_suffix(".py")
     return package_folder(parts[0]).joinpath(*parts[1:]).with_suffix(".py")
-
-
-def _is_read_base(node: ast.With) -> bool:
-    call: Any = node.items[0].context_expr
-    return type(call) is ast.Call and getattr(call.func, "id", getattr(call.func, "attr", None)) == "read_base"
 
 
 def _is_real(node: Any) -> bool:

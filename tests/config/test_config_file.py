@@ -66,9 +66,10 @@ def test_values_of_the_bases_are_at_hand(write: Any) -> None:
     )
     assert (cfg.a, cfg.b, cfg.c) == (3, {"depth": 50, "stages": (1, 2)}, "x3y")
     assert (cfg.d, cfg.e, cfg.f) == ([[{"type": "A", "k": 1}]], 4, {3: 1})
-    assert cfg.model.backbone.depth == 50
+    assert cfg.model.backbone.depth == 7  # what the file changes in its base is changed
+    assert [origin.line for origin in cfg.origins("model.backbone.depth")] == [1, 8]
     cfg.b.depth = 1
-    assert cfg.model.backbone.depth == 50
+    assert cfg.model.backbone.depth == 7
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
@@ -134,6 +135,7 @@ def test_a_base_of_a_package_gets_its_scope(write: Any, tmp_path: Path, monkeypa
         ({"c_yaml": "- 1\n"}, ConfigParsingError, "must hold a mapping.*list"),
         ({"c_py": "custom_imports = dict(imports=['no_such'])\n"}, MissingPackageError, "custom_imports names 'no_such'"),
         ({"c_py": "filename = 1\n"}, DuplicateError, "'filename' is a name that Config itself has"),
+        ({"n_py": "with read_base():\n    from .b import *\n", "c_py": "_base_ = 'n.py'\n"}, ConfigParsingError, "n.py:1 uses .*read_base.*_base_ ="),
         ({"c_toml": "a = 1\n"}, ConfigParsingError, "ends in .py, .json"),
     ],
 )  # fmt: skip

@@ -94,6 +94,7 @@ def test_a_dump_reads_back_equal(write: Any, tmp_path: Path) -> None:
         ({"c": "from pkg import a\nfrom .b import x\n"}, ConfigParsingError, "c.py:2: a base is imported under"),
         ({"b": "rate = 1\n", "c": "with read_base():\n    from .b import rates\n"}, ConfigParsingError, "c.py:2 imports 'rates'.*'rate'"),
         ({"c": "with read_base():\n    from .nob import x\n"}, MissingFileError, "nob.py"),
+        ({"b": "\n_base_ = 'x.py'\n", "c": "with read_base():\n    from .b import *\n"}, ConfigParsingError, "b.py:2 uses `_base_ = "),
         ({"c": "with read_base():\n    import b\n"}, ConfigParsingError, "c.py:2: under .* only"),
         ({"c": "with read_base():\n    from .c import x\n"}, ConfigParsingError, "its own base"),
     ],
