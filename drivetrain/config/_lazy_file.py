@@ -129,6 +129,7 @@ class _Imports(ast.NodeTransformer):
         self._path = path
 
     def visit_Import(self, node: ast.Import) -> Any:
+        """`import a.b` and `import a.b as c`."""
         if _is_real(node):
             return node
         return [
@@ -138,6 +139,7 @@ class _Imports(ast.NodeTransformer):
         ]  # fmt: skip
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
+        """`from a import b`; Python's own modules are imported as they are."""
         if _is_real(node):
             # The mark of bases has done its work, under whichever root it was imported.
             node.names = [alias for alias in node.names if alias.name != "read_base"]
