@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import BatchSampler
 
 from ._samplers import DefaultSampler, InfiniteSampler
-from ._streams import ORDER, SAMPLE, Keys, MainProcess, Streams, isolated, mixed
+from ._streams import ORDER, SAMPLE, STEP, Keys, MainProcess, Streams, isolated, mixed
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Order:
         items = self._keyed(position, Keys(Streams(SAMPLE, self.seed, position.number), self.size))
         if not self.in_main:
             return items
-        self.main = MainProcess()
+        self.main = MainProcess(Streams(STEP, self.seed, position.number), position.consumed)
         return self.main.guarded(items)
 
     @property

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-SAMPLE, ORDER, WORKERS, BATCH = 1, 3, 4, 5
+SAMPLE, STEP, ORDER, WORKERS, BATCH = 1, 2, 3, 4, 5
 """What a stream is for; it goes into the mixture, so that no two purposes share a stream."""
 
 _WORD = 0xFFFFFFFF
@@ -91,7 +91,7 @@ class Streams:
     """Seeds of the streams of one pass.
 
     Args:
-        purpose: SAMPLE, ORDER, ...
+        purpose: SAMPLE, STEP, ...
         seed: seed of the run.
         pass_index: number of the pass.
     """
@@ -198,12 +198,16 @@ def own_numpy() -> np.random.BitGenerator:
 class MainProcess:
     """Keeps the main process's own random numbers apart from those of the samples it fetches itself.
 
-    torch's state is put back after each batch, and NumPy's global generator is exchanged for another one meanwhile.
-    `random`, whose state takes 17 us to save and restore, goes on from where the last sample of the batch left it: that
-    is a function of the sample's stream, and the numbers that follow are nobody else's.
+    torch's state is put back after each batch; NumPy's global generator is exchanged for another one meanwhile;
+    `random`, whose state takes 17 us to save and restore, is seeded anew from (seed, pass, batch).
+
+    Args:
+        steps: seeds for `random` after each batch.
+        batch: number of the next batch of the pass.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Streams, batch: int) -> None:
+        self._steps, self._batch = steps, batch
         self._private = np.random.MT19937(0)
         self._state: torch.Tensor | None = None
         self._numpy: Any = None
@@ -226,6 +230,9 @@ class MainProcess:
         torch.default_generator.set_state(self._state)
         _numpy.set_bit_generator(self._numpy)
         self._state = None
+        _seed_random(self._steps.of(self._batch, 0))
+        _random.gauss_next = None
+        self._batch += 1
 
 
 @contextmanager

@@ -79,13 +79,8 @@ class RuntimeInfoHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write the log variables of the step; tensors are copied on their device, not read."""
-        if not outputs:
-            return
-        if len(outputs) > 1:
+        if outputs:
             runner.message_hub.update_together({_train_name(name): value for name, value in outputs.items()})
-            return
-        for name, value in outputs.items():
-            runner.message_hub.update_scalar(_train_name(name), value)
 
     def before_val(self, runner: RunnerLike) -> None:
         """Remember the stage that validation interrupts."""

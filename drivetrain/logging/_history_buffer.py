@@ -203,7 +203,7 @@ class HistoryBuffer:
             return
         with lock:
             self._epoch_key = -1 if key is None else key
-            self._epoch_begin = self._entries()
+            self._epoch_begin = self.entries
             self._epoch = Running()
             if self._fold is not None:
                 self._fold.forget_epoch()
@@ -252,10 +252,6 @@ class HistoryBuffer:
     @property
     def entries(self) -> int:
         """How many entries there have ever been, the forgotten ones included; reads nothing from a device."""
-        return self._entries()
-
-    def _entries(self) -> int:
-        """How many entries there have ever been."""
         folded = 0 if self._fold is None else self._fold.entries
         return self._run.entries + folded + len(self._pending)
 

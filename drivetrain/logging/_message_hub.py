@@ -138,7 +138,7 @@ class MessageHub(ManagerMixin):
         buffer = self._log_scalars.get(key)
         if buffer is None or self._resumed_keys.get(key) is not resumed:
             buffer = self._series(key, resumed)
-        waiting = buffer._pending
+        waiting = buffer._pending  # what `_append` does; every step comes this way several times
         waiting.append(value)
         if len(waiting) >= PENDING_LIMIT:
             buffer._fold_pending()

@@ -1,4 +1,4 @@
-"""The step of torch's optimizers without the profiler's label around it, where nobody would see the label.
+"""`step` and `zero_grad` of torch's optimizers without the profiler's label, where nobody would see the label.
 
 torch wraps `step` in a function that opens a label, calls step hooks and closes the label: 10 to 25 us among the work
 of a real step, for a line in a profile that nobody takes. Where there are no hooks and no profiler, the function inside
@@ -32,6 +32,17 @@ def quick_step(optimizer: Optimizer, kwargs: dict[str, Any]) -> None:
         optimizer.step(**kwargs)
     else:
         inner(optimizer, **kwargs)
+
+
+def quick_zero_grad(optimizer: Optimizer, kwargs: dict[str, Any]) -> None:
+    """`optimizer.zero_grad(**kwargs)`, without its label and its guard against compilers."""
+    is_torchs = getattr(optimizer.zero_grad, "__func__", None) is Optimizer.zero_grad
+    if kwargs or not is_torchs or getattr(profiler, "_is_profiler_enabled", True):
+        optimizer.zero_grad(**kwargs)
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 @functools.cache

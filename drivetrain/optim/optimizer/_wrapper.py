@@ -20,7 +20,7 @@ from ._base import BaseOptimWrapper
 from ._clip import parse_clip_grad
 from ._counts import NormaliseBy, WindowCounts
 from ._guard import flag_of, is_recorded, non_finite_flag, step_if_finite
-from ._quick_step import quick_step
+from ._quick_step import quick_step, quick_zero_grad
 
 NOTHING: AbstractContextManager[None] = nullcontext()
 """The context of a step that needs none; one object for all, since it holds no state."""
@@ -144,14 +144,7 @@ class OptimWrapper(BaseOptimWrapper):
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients; `kwargs` are for the optimizer's own `zero_grad`."""
-        optimizer = self.optimizer
-        if kwargs or getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad:
-            optimizer.zero_grad(**kwargs)
-            return
-        # What torch's does, without the guard against compilers and the profiler's label around it: 10 us a step.
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+        quick_zero_grad(self.optimizer, kwargs)
 
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients if asked for, and update the parameters; `kwargs` are for the optimizer's own `step`."""
