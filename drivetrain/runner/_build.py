@@ -57,7 +57,7 @@ def build_model(model: nn.Module | ConfigType) -> nn.Module:
     """
     if isinstance(model, nn.Module):
         return model
-    built = MODELS.build(copy.deepcopy(dict(model)))
+    built = MODELS.build(copy.deepcopy(model))
     if not isinstance(built, nn.Module):
         raise ArgumentTypeError(f"the model's config built a {type(built).__name__}, which is no nn.Module.")
     return built

@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import DataLoader
 from toy import Recorder, ToyAccuracy, ToyData, ToyNet, build, loader, only_training, weights_of
 
+from drivetrain.config import Config
 from drivetrain.hooks import Hook
 from drivetrain.logging import MessageHub, MMLogger
 from drivetrain.optim import OptimWrapper
@@ -232,3 +233,11 @@ def test_auto_scale_lr_multiplies_by_the_ratio_of_batch_sizes(tmp_path):
 def test_loops_are_found_by_their_length_when_by_epoch_is_left_out(tmp_path):
     assert isinstance(build(tmp_path, train_cfg={"max_epochs": 1}).train_loop, EpochBasedTrainLoop)
     assert isinstance(build(tmp_path, train_cfg={"max_iters": 1}).train_loop, IterBasedTrainLoop)
+
+
+def test_a_config_files_line_is_named_when_its_model_cannot_be_built(tmp_path):
+    path = tmp_path / "c.py"
+    path.write_text("from toy import ToyNet\n\nmodel = dict(\n    type=ToyNet,\n    dropuot=0.1)\n")
+    model = Config.fromfile(path, lazy_import=True).model
+    with pytest.raises(TypeError, match=r"'dropuot'.*'dropout'.*c\.py:4\.$"):
+        build(tmp_path, model=model)
