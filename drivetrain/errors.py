@@ -127,6 +127,18 @@ class ConfigParsingError(DrivetrainError, RuntimeError):
     """A config file cannot be read, or breaks a rule of its dialect."""
 
 
+class AliasError(DrivetrainError, ImportError):
+    """The name `mmengine` is taken, so drivetrain cannot stand under it."""
+
+
+class LeftOutError(DrivetrainError, ImportError):
+    """A name of MMEngine that drivetrain does not have is imported; the message says why, and what to use instead."""
+
+
+class UntrustedFileError(ArgumentError):
+    """Reading a file would run code that it names, and nobody said that its author is trusted."""
+
+
 def nearest(name: str, options: Iterable[str], count: int = 3) -> list[str]:
     """The options closest to `name`, best first, judged without case."""
     by_folded: dict[str, str] = {}

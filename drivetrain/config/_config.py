@@ -23,7 +23,7 @@ from ._merge import merged, nested
 from ._options import DictAction
 from ._python_source import dump_python
 
-RESERVED_KEYS = ("filename", "text", "pretty_text", "env_variables")
+RESERVED_KEYS = ["filename", "text", "pretty_text", "env_variables"]
 DEPRECATION_KEY = "_deprecation_"
 _OWN = ("_cfg_dict", "_filename", "_text", "_env_variables", "_format_python_code", "_imported")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from typing import Any
@@ -47,6 +48,11 @@ class LazyObject:
             ) from None
 
     @property
+    def module(self) -> str:
+        """Dotted path of the module that has the name."""
+        return self._module
+
+    @property
     def dotted_path(self) -> str:
         """The path under which registries find the object."""
         return self._module if self._imported is None else f"{self._module}.{self._imported}"
@@ -80,6 +86,9 @@ class LazyObject:
         return self.dotted_path.rpartition(".")[2]
 
     __repr__ = __str__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.copy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__)

@@ -42,7 +42,10 @@ def package_folder(module: str) -> Path:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         package = MODULE2PACKAGE.get(module, module)
-        raise MissingPackageError(f"a config names configs of the package {package!r}, which is not installed.")
+        raise MissingPackageError(
+            f"configs of the package {package!r}, which is not installed, are asked for. "
+            f'Install it with: pip install "{package}"'
+        )
     return Path(spec.origin).parent
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import tokenize
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,8 +83,22 @@ class BaseReferences:
         Raises:
             NotFoundError: the bases have no such value.
         """
-        self._values = {f"_drivetrain_base_{i}_": _value_at(bases, dotted, path) for i, dotted in enumerate(self.paths)}
+        self._values = {}
+        for i, dotted in enumerate(self.paths):
+            tag = f"_drivetrain_base_{i}_"
+            try:
+                self._values[tag] = _value_at(bases, dotted, path)
+            except NotFoundError:
+                if not self._is_in_comment(tag):
+                    raise
         return self._values
+
+    def _is_in_comment(self, tag: str) -> bool:
+        try:
+            tokens = list(tokenize.generate_tokens(io.StringIO(self.text).readline))
+        except (tokenize.TokenError, SyntaxError):
+            return False
+        return any(token.type == tokenize.COMMENT and tag in token.string for token in tokens)
 
     def fill(self, value: Any) -> Any:
         """`value` with the bases' values in place of strings that are, or hold, a name."""

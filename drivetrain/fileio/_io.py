@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ._backend import StorageBackend, Suffixes, local_path, scheme_of
+from ._backend import LinkingStorage, Suffixes, text_of
 from ._choice import backend_for
-from ._local import LOCAL
-from ._missing import missing_file
 
 
 def get(filepath: str | Path, backend_args: dict[str, Any] | None = None) -> bytes:
@@ -31,8 +27,7 @@ def get(filepath: str | Path, backend_args: dict[str, Any] | None = None) -> byt
 
 def get_text(filepath: str | Path, encoding: str = "utf-8", backend_args: dict[str, Any] | None = None) -> str:
     """Read a file as text; every kind of line end becomes a line feed. Arguments and errors as in `get`."""
-    text = get(filepath, backend_args).decode(encoding)
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    return text_of(backend_for(filepath, backend_args), filepath, encoding)
 
 
 def put(obj: bytes, filepath: str | Path, backend_args: dict[str, Any] | None = None) -> None:
@@ -42,7 +37,7 @@ def put(obj: bytes, filepath: str | Path, backend_args: dict[str, Any] | None = 
 
 def put_text(obj: str, filepath: str | Path, backend_args: dict[str, Any] | None = None) -> None:
     """Write text to a file in UTF-8, as `put` does."""
-    put(obj.encode("utf-8"), filepath, backend_args)
+    backend_for(filepath, backend_args).put_text(obj, filepath)
 
 
 def exists(filepath: str | Path, backend_args: dict[str, Any] | None = None) -> bool:
@@ -79,43 +74,6 @@ def remove(filepath: str | Path, backend_args: dict[str, Any] | None = None) -> 
     backend_for(filepath, backend_args).remove(filepath)
 
 
-def copyfile(src: str | Path, dst: str | Path, backend_args: dict[str, Any] | None = None) -> str | Path:
-    """Copy a file, also between storages; folders above `dst` are created.
-
-    Args:
-        src: the file.
-        dst: the new file, or an existing folder to put it in.
-        backend_args: options of the remote storage at either end.
-
-    Returns:
-        The path of the copy.
-
-    Raises:
-        MissingFileError: there is no `src`.
-    """
-    source, target = _end_of_copy(src, backend_args), _end_of_copy(dst, backend_args)
-    if target.isdir(dst):
-        dst = target.join_path(dst, os.path.basename(os.fspath(src)))
-    if source is LOCAL and target is LOCAL:
-        _copy_local(local_path(src), local_path(dst))
-    else:
-        target.put(source.get(src), dst)
-    return dst
-
-
-def _end_of_copy(path: str | Path, backend_args: dict[str, Any] | None) -> StorageBackend:
-    """The storage of one end; options meant for a remote end are not forced on a local one."""
-    remote = scheme_of(path) is not None or "backend" in (backend_args or {})
-    return backend_for(path, backend_args if remote else None)
-
-
-def _copy_local(src: str, dst: str) -> None:
-    if not os.path.exists(src):
-        raise missing_file(src)
-    os.makedirs(os.path.dirname(os.path.abspath(dst)), exist_ok=True)
-    shutil.copy(src, dst)
-
-
 def list_dir_or_file(
     dir_path: str | Path,
     list_dir: bool = True,
@@ -145,12 +103,41 @@ def list_dir_or_file(
     return backend.list_dir_or_file(dir_path, list_dir, list_file, suffix, recursive)
 
 
-def get_local_path(
-    filepath: str | Path, backend_args: dict[str, Any] | None = None
-) -> AbstractContextManager[str | Path]:
+@contextmanager
+def get_local_path(filepath: str | Path, backend_args: dict[str, Any] | None = None) -> Iterator[str | Path]:
     """A context with a local path to a file: its own path, or a temporary copy of a remote file.
 
     >>> with get_local_path("s3://bucket/clip.mp4") as path:  # doctest: +SKIP
     ...     video = read_video(path)
     """
-    return backend_for(filepath, backend_args).get_local_path(filepath)
+    with backend_for(filepath, backend_args).get_local_path(filepath) as path:
+        yield path
+
+
+def rmtree(dir_path: str | Path, backend_args: dict[str, Any] | None = None) -> None:
+    """Delete a folder with all that is in it.
+
+    Raises:
+        MissingFileError: there is none.
+        NotAFolderError: it is a file.
+    """
+    backend_for(dir_path, backend_args).rmtree(dir_path)
+
+
+def generate_presigned_url(
+    url: str, client_method: str = "get_object", expires_in: int = 3600, backend_args: dict[str, Any] | None = None
+) -> str:
+    """A link that opens a file of an object store without credentials, for a while.
+
+    Args:
+        url: the file.
+        client_method: what the link may be used for, as S3 names it: 'get_object', 'put_object'.
+        expires_in: seconds until it stops working.
+        backend_args: options of the storage.
+
+    Raises:
+        NotSupportedError: the storage makes no such links.
+        MissingAttributeError: it is the local disk.
+    """
+    backend = cast("LinkingStorage", backend_for(url, backend_args))
+    return backend.generate_presigned_url(url, client_method, expires_in)

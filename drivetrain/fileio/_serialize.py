@@ -8,13 +8,15 @@ import warnings
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from drivetrain.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from drivetrain.errors import ArgumentError, ArgumentTypeError, UntrustedFileError, did_you_mean
 
 from ._atomic import atomic_write
-from ._backend import local_path, scheme_of
+from ._backend import Storage, chain_of, local_path, scheme_of
 from ._choice import backend_for
-from ._handlers import FileHandler, file_handlers
+from ._handlers import BaseFileHandler, file_handlers
 from ._local import LOCAL
+from ._remote import FsspecBackend
+from ._trust import HOW_TO_TRUST, all_pickles_trusted
 
 
 def load(
@@ -33,7 +35,8 @@ def load(
         file_format: 'json', 'yaml', 'yml', 'pickle' or 'pkl'; by default the file's ending. An open file needs it.
         file_client_args: the older name of `backend_args`.
         backend_args: options of the remote storage.
-        trusted: read a file that can run code: a pickle from remote storage, a YAML that names Python objects.
+        trusted: read a file that can run code: a pickle from remote storage, or one that names more than containers,
+            numbers, strings, arrays and tensors; a YAML that names Python objects.
         kwargs: passed to the reader (`json.load`, `yaml.load`, `pickle.load`).
 
     Returns:
@@ -41,24 +44,34 @@ def load(
 
     Raises:
         ArgumentTypeError: the format is unknown.
-        ArgumentError: the file could run code and is not `trusted`.
+        UntrustedFileError: the file would or could run code and is not `trusted`.
         MissingFileError: no such file.
     """
     handler = _handler(file, file_format)
     options = merge_backend_args(file_client_args, backend_args)
+    trusted = trusted or (handler.runs_code and all_pickles_trusted())
     if trusted:
         handler = handler.for_trusted_files()
     if hasattr(file, "read"):
         return handler.load_from_fileobj(cast("IO[Any]", file), **kwargs)
     backend = backend_for(file, options)
-    if backend is not LOCAL and handler.runs_code and not trusted:
-        raise ArgumentError(
-            f"a pickle can run any code, and {os.fspath(file)!r} comes from remote storage. "
-            "If you trust its author, load it with trusted=True."
+    if isinstance(backend, FsspecBackend) and handler.runs_code and not trusted:
+        raise UntrustedFileError(
+            f"a pickle can run any code, and {os.fspath(file)!r} comes from remote storage. {HOW_TO_TRUST}"
         )
-    raw = backend.open_to_read(file)
-    with io.TextIOWrapper(raw, encoding="utf-8") if handler.str_like else raw as stream:
-        return handler.load_from_fileobj(stream, **kwargs)
+    try:
+        with _opened(backend, file, handler.str_like) as stream:
+            return handler.load_from_fileobj(stream, **kwargs)
+    except UntrustedFileError as error:
+        raise UntrustedFileError(f"{os.fspath(file)!r}: {error}") from None
+
+
+def _opened(backend: Storage, file: str | Path, as_text: bool) -> IO[Any]:
+    """A file opened for a handler; only the local disk is read piece by piece."""
+    if backend is LOCAL:
+        raw = LOCAL.open_to_read(file)
+        return io.TextIOWrapper(raw, encoding="utf-8") if as_text else raw
+    return io.StringIO(backend.get_text(file)) if as_text else io.BytesIO(backend.get(file))
 
 
 def dump(
@@ -101,8 +114,14 @@ def dump(
         with atomic_write(local_path(file), "w" if handler.str_like else "wb") as stream:
             handler.dump_to_fileobj(obj, stream, **kwargs)
         return None
-    content = handler.dump_to_str(obj, **kwargs)
-    backend.put(content if type(content) is bytes else str(content).encode(), file)
+    if handler.str_like:
+        text = io.StringIO()
+        handler.dump_to_fileobj(obj, text, **kwargs)
+        backend.put_text(text.getvalue(), file)
+    else:
+        content = io.BytesIO()
+        handler.dump_to_fileobj(obj, content, **kwargs)
+        backend.put(content.getvalue(), file)
     return None
 
 
@@ -122,7 +141,7 @@ def merge_backend_args(
     return file_client_args
 
 
-def _handler(file: Any, file_format: str | None) -> FileHandler:
+def _handler(file: Any, file_format: str | None) -> BaseFileHandler:
     """The handler for a format, or for the ending of a path."""
     if file_format is None:
         if file is None or hasattr(file, "read") or hasattr(file, "write"):
@@ -145,5 +164,5 @@ def _unknown(file: Any) -> type[ArgumentError] | type[ArgumentTypeError]:
 def _ending(path: str | Path) -> str:
     text = os.fspath(path)
     if scheme_of(text):
-        text = text.split("?", 1)[0]
+        text = chain_of(text)[1].split("?", 1)[0]
     return PurePosixPath(text).suffix.lstrip(".").lower()

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, cast
 
+from drivetrain.errors import ArgumentTypeError
+
 
 def get_object_from_string(obj_name: str) -> Any:
     """The object behind a dotted path such as `torch.optim.SGD`, or None when there is no such module or attribute.
@@ -31,9 +33,20 @@ def get_object_from_string(obj_name: str) -> Any:
 
 
 def is_method_overridden(method: str, base_class: type, derived_class: type | object) -> bool:
-    """Whether `derived_class` (a class or an instance) defines its own `method`."""
+    """Whether `derived_class` (a class or an instance) defines its own `method`.
+
+    Raises:
+        ArgumentTypeError: `base_class` is no class.
+    """
+    if not isinstance(base_class, type):
+        raise ArgumentTypeError(f"base_class must be a class, got an instance: {base_class!r}.")
     derived = derived_class if isinstance(derived_class, type) else type(derived_class)
     return getattr(derived, method) is not getattr(base_class, method)
+
+
+def has_method(obj: object, method: str) -> bool:
+    """Whether `obj` has something callable under that name."""
+    return callable(getattr(obj, method, None))
 
 
 def is_seq_of(seq: Any, expected_type: type | tuple[type, ...], seq_type: type | None = None) -> bool:

@@ -72,6 +72,11 @@ def test_values_of_the_bases_are_at_hand(write: Any) -> None:
     assert cfg.model.backbone.depth == 7
 
 
+def test_a_value_that_only_a_comment_asks_for_need_not_be_there(write: Any) -> None:
+    cfg = write(c_py="a = dict(b=1,\n    # c={{_base_.gone}},\n    d=2)  # {{ _base_.too }}\n")
+    assert cfg.a == {"b": 1, "d": 2}
+
+
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_values_of_the_bases_are_at_hand_in_json_and_yaml(write: Any, quote: str) -> None:
     cfg = write(

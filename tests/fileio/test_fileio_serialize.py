@@ -149,6 +149,19 @@ def test_list_from_file_splits_at_line_ends_only(lines: list[str]) -> None:
     assert list_from_file("memory://serialize/p.txt") == lines
 
 
+@given(st.lists(st.text("ab", max_size=2)), st.integers(0, 6), st.integers(0, 6))
+def test_offset_and_max_num_are_a_slice(lines: list[str], offset: int, max_num: int) -> None:
+    put_text("".join(f"{line}\n" for line in lines), "memory://serialize/s.txt")
+    expected = lines[offset : offset + max_num] if max_num else lines[offset:]
+    assert list_from_file("memory://serialize/s.txt", "", offset, max_num) == expected
+
+
+@given(plain, st.sampled_from(["json", "yaml", "pkl"]))
+def test_plain_values_survive_in_a_storage(obj: Any, ending: str) -> None:
+    dump(obj, f"memory://serialize/p.{ending}")
+    assert load(f"memory://serialize/p.{ending}", trusted=ending == "pkl") == obj
+
+
 def test_mapping_file_has_one_value_or_several(tmp_path: Path) -> None:
     (tmp_path / "m.txt").write_text("1 cat\n2  dog   cow\n")
     assert dict_from_file(tmp_path / "m.txt") == {"1": "cat", "2": ["dog", "cow"]}
