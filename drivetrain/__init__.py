@@ -11,27 +11,37 @@ from typing import Any
 from .version import __version__, version_info
 
 _SUBMODULES = (
-    "checkpoint", "cli", "config", "dataset", "device", "dist", "errors", "evaluator", "fileio", "hooks", "logging",
-    "model", "optim", "parallel", "registry", "runner", "structures", "tensors", "typing", "utils", "version",
-    "visualization",
+    "analysis", "checkpoint", "cli", "compat", "config", "dataset", "device", "dist", "errors", "evaluator", "fileio",
+    "hooks", "hub", "infer", "logging", "model", "optim", "parallel", "registry", "runner", "structures", "tensors",
+    "testing", "typing", "utils", "version", "visualization",
 )  # fmt: skip
 
 _NAMES_OF = {
+    "config": "Config ConfigDict DictAction read_base",
     "registry": """
-        Registry build_from_cfg DefaultScope init_default_scope
-        DATA_SAMPLERS DATASETS EVALUATOR FUNCTIONS HOOKS INFERENCERS LOG_PROCESSORS LOOPS METRICS MODEL_WRAPPERS MODELS
-        OPTIM_WRAPPER_CONSTRUCTORS OPTIM_WRAPPERS OPTIMIZERS PARAM_SCHEDULERS RUNNER_CONSTRUCTORS RUNNERS STRATEGIES
-        TASK_UTILS TRANSFORMS VISBACKENDS VISUALIZERS WEIGHT_INITIALIZERS
-        build_model_from_cfg build_optimizer_from_cfg build_runner_from_cfg build_scheduler_from_cfg
-        count_registered_modules traverse_registry_tree
+        build_from_cfg build_model_from_cfg build_optimizer_from_cfg build_runner_from_cfg
+        build_scheduler_from_cfg count_registered_modules DATA_SAMPLERS DATASETS DefaultScope EVALUATOR
+        FUNCTIONS HOOKS INFERENCERS init_default_scope LOG_PROCESSORS LOOPS METRICS MODEL_WRAPPERS MODELS
+        OPTIM_WRAPPER_CONSTRUCTORS OPTIM_WRAPPERS OPTIMIZERS PARAM_SCHEDULERS Registry RUNNER_CONSTRUCTORS
+        RUNNERS STRATEGIES TASK_UTILS TRANSFORMS traverse_registry_tree VISBACKENDS VISUALIZERS
+        WEIGHT_INITIALIZERS
     """,
-    "logging": "HistoryBuffer MMLogger MessageHub print_log",
+    "logging": "HistoryBuffer MessageHub MMLogger print_log",
     "fileio": """
-        atomic_write copyfile dict_from_file dump exists get get_local_path get_text isdir isfile join_path
-        list_dir_or_file list_from_file load put put_text remove
+        atomic_write BaseFileHandler BaseStorageBackend copy_if_symlink_fails copyfile copyfile_from_local
+        copyfile_to_local copytree copytree_from_local copytree_to_local dict_from_file dump exists FileClient
+        generate_presigned_url get get_file_backend get_local_path get_text HardDiskBackend HTTPBackend isdir
+        isfile join_path JsonHandler list_dir_or_file list_from_file LmdbBackend load LocalBackend PickleHandler
+        put put_text register_backend register_handler remove rmtree YamlHandler
     """,
     "utils": """
-        ManagerMeta ManagerMixin get_object_from_string is_list_of is_method_overridden is_seq_of is_tuple_of
+        apply_to call_command check_file_exist check_prerequisites check_time concat_list deprecated_api_warning
+        deprecated_function digit_version fopen get_git_hash get_installed_path get_object_from_string
+        has_method import_modules_from_strings install_package is_abs is_filepath is_installed is_list_of
+        is_method_overridden is_seq_of is_str is_tuple_of iter_cast list_cast ManagerMeta ManagerMixin
+        mkdir_or_exist ProgressBar requires_executable requires_package scandir slice_list symlink Timer
+        TimerError to_1tuple to_2tuple to_3tuple to_4tuple to_ntuple track_iter_progress track_parallel_progress
+        track_progress track_progress_rich tuple_cast
     """,
     "runner": "Runner",
     "model": "BaseDataPreprocessor BaseModel BaseModule ImgDataPreprocessor",

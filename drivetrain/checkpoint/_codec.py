@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ import torch
 
 from drivetrain.errors import CheckpointError
 
+from ._foreign import STORED, bare
 from ._kinds import KINDS, Kind, UnsupportedError
 
 RESERVED = "__drivetrain__"
@@ -290,6 +292,9 @@ _DECODINGS: dict[type, Callable[[_Decoder, Any], Any]] = {
     OrderedDict: _from_ordered_dict,
     list: lambda decoder, obj: [decoder.decode(item) for item in obj],
     tuple: lambda decoder, obj: tuple(decoder.decode(item) for item in obj),
+    type: lambda _, obj: bare(obj),
+    types.FunctionType: lambda _, obj: bare(obj),
+    **dict.fromkeys(STORED, lambda decoder, obj: obj.made(decoder.decode)),
 }
 _MAKERS: dict[str, Callable[[Any], Any]] = {kind.tag: kind.make for kind in KINDS} | {
     "dict": dict,

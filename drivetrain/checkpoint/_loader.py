@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +14,11 @@ from urllib.parse import urlparse
 import torch
 
 from drivetrain.dist import barrier, is_main_process
-from drivetrain.errors import (
-    CheckpointError,
-    DuplicateError,
-    MissingFileError,
-    NotFoundError,
-    did_you_mean,
-    require_package,
-)
+from drivetrain.errors import CheckpointError, DuplicateError, MissingFileError
 from drivetrain.fileio import get
 from drivetrain.logging import print_log
 
+from ._model_tables import USER_TABLE, address_of, get_external_models, get_mmcls_models, torchvision_url
 from ._read import MapLocation, read_bytes, read_file
 
 Loader = TypeVar("Loader", bound=Callable[..., Any])
@@ -49,7 +44,7 @@ class CheckpointLoader:
         """Register a loader for one or more prefixes, by a call or as a decorator.
 
         Args:
-            prefixes: such as `"s3://"`.
+            prefixes: such as `"s3://"`, or a regular expression for the beginning of a path.
             loader: the function; None makes this a decorator.
             force: replace a loader that has the prefix.
 
@@ -107,8 +102,15 @@ class CheckpointLoader:
 
     @classmethod
     def _get_checkpoint_loader(cls, path: str) -> Callable[..., Any]:
-        fitting = [prefix for prefix in cls._schemes if path.startswith(prefix)]
+        fitting = [prefix for prefix in cls._schemes if path.startswith(prefix) or _matches(prefix, path)]
         return cls._schemes[max(fitting, key=len)]
+
+
+def _matches(prefix: str, path: str) -> bool:
+    try:
+        return re.match(prefix, path) is not None
+    except re.error:
+        return False  # a prefix that is plain text
 
 
 def load_from_local(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
@@ -118,35 +120,57 @@ def load_from_local(filename: str, map_location: MapLocation = None, *, trusted:
     return read_file(filename.removeprefix("file://"), map_location, trusted=trusted)
 
 
-def load_from_ceph(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
-    """Load from an object store by fsspec."""
-    return read_bytes(get(filename), filename, map_location, trusted=trusted)
+def load_from_ceph(
+    filename: str,
+    map_location: MapLocation = None,
+    backend: str = "petrel",  # noqa: ARG001 - fsspec finds its own by the address
+    *,
+    trusted: bool = False,
+) -> Any:
+    """Load from an object store by fsspec; the name of a cluster before the address is dropped."""
+    address = re.sub(r"^\S+?:(?=\w+://)", "", filename)
+    return read_bytes(get(address), address, map_location, trusted=trusted)
 
 
-def load_from_http(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
-    """Download into torch.hub's cache, unless it is there, and load from it. Rank 0 downloads, the others wait.
+def load_from_http(
+    filename: str,
+    map_location: MapLocation = None,
+    model_dir: str | None = None,
+    progress: bool = False,
+    *,
+    trusted: bool = False,
+) -> Any:
+    """Download, unless the file is there, and load from it. Rank 0 downloads, the others wait.
+
+    Args:
+        filename: the address.
+        map_location: where tensors go, as in `torch.load`.
+        model_dir: the folder to keep the file in; by default torch.hub's.
+        progress: show a bar.
+        trusted: run whatever code the file asks for.
 
     Raises:
         MissingFileError: the server does not have the file.
         CheckpointError: the download failed.
     """
-    cached = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(urlparse(filename).path))
+    folder = model_dir or os.path.join(torch.hub.get_dir(), "checkpoints")
+    cached = os.path.join(folder, os.path.basename(urlparse(filename).path))
     try:
         if is_main_process():
-            _download(filename, cached)
+            _download(filename, cached, progress)
     finally:
         barrier()
     # On another node there may be another disk.
-    _download(filename, cached)
+    _download(filename, cached, progress)
     return read_file(cached, map_location, trusted=trusted)
 
 
-def _download(url: str, target: str) -> None:
+def _download(url: str, target: str, progress: bool) -> None:
     if os.path.exists(target):
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
     try:
-        torch.hub.download_url_to_file(url, target, progress=False)
+        torch.hub.download_url_to_file(url, target, progress=progress)
     except urllib.error.HTTPError as error:
         kind = MissingFileError if error.code in (404, 410) else CheckpointError
         raise kind(f"{url} could not be downloaded: the server says {error.code} {error.reason}.") from error
@@ -163,27 +187,37 @@ def load_from_torchvision(filename: str, map_location: MapLocation = None, *, tr
         NotFoundError: torchvision has no such model or weights.
         MissingPackageError: torchvision is not installed.
     """
-    return load_from_http(_torchvision_url(filename.partition("://")[2]), map_location, trusted=trusted)
+    return load_from_http(torchvision_url(filename.partition("://")[2]), map_location, trusted=trusted)
 
 
-def _torchvision_url(name: str) -> str:
-    try:
-        from torchvision import models
-    except ImportError:
-        raise require_package("torchvision", f"the checkpoint torchvision://{name}", "vision") from None
-    model, _, version = name.lower().partition(".")
-    known = models.list_models()
-    if model not in known:
-        raise NotFoundError(f"torchvision has no weights for a model {model!r}.{did_you_mean(model, known)}")
-    weights = models.get_model_weights(model).__members__
-    found = version.upper() or next(iter(weights))
-    if found not in weights:
-        raise NotFoundError(f"torchvision's {model} has the weights {', '.join(weights)}, not {version!r}.")
-    return str(weights[found].url)
+def load_from_openmmlab(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
+    """Load by a name such as `open-mmlab://resnet50_caffe` from the user's table; see `get_external_models`.
+
+    Raises:
+        NotFoundError: the table does not have the name.
+    """
+    return _load_named(address_of(filename, get_external_models(), USER_TABLE), map_location, trusted)
 
 
-def load_from_openmmlab(filename: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001 - called as every loader
-    """Refuse a name from a table or store that this package does not have.
+def load_from_mmcls(filename: str, map_location: MapLocation = None, *, trusted: bool = False) -> Any:
+    """Load by a name such as `mmcls://mobilenet_v3_small` from the user's table; see `get_mmcls_models`.
+
+    The head is left out, and names inside the backbone lose their prefix, so that the weights fit a backbone.
+
+    Raises:
+        NotFoundError: the table does not have the name.
+    """
+    checkpoint = _load_named(address_of(filename, get_mmcls_models(), "mmcls.json"), map_location, trusted)
+    weights = checkpoint.get("state_dict", checkpoint)
+    return {
+        "state_dict": {
+            name.removeprefix("backbone."): value for name, value in weights.items() if name.startswith("backbone.")
+        }
+    }
+
+
+def load_from_pavi(filename: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001 - called as every loader
+    """Refuse a name of Pavi, a service inside one company.
 
     Raises:
         CheckpointError: always.
@@ -195,11 +229,18 @@ def load_from_openmmlab(filename: str, *args: Any, **kwargs: Any) -> Any:  # noq
     )
 
 
+def _load_named(address: str, map_location: MapLocation, trusted: bool) -> Any:
+    loader = CheckpointLoader._get_checkpoint_loader(address)
+    return loader(address, map_location, trusted=True) if trusted else loader(address, map_location)
+
+
 for _prefixes, _loader in (
     ("", load_from_local),
-    (("s3://", "gs://"), load_from_ceph),
+    (("s3://", r"\S+:s3://", "gs://"), load_from_ceph),
     (("http://", "https://"), load_from_http),
     (("torchvision://", "modelzoo://"), load_from_torchvision),
-    (("open-mmlab://", "openmmlab://", "mmcls://", "pavi://", "petrel://"), load_from_openmmlab),
+    (("open-mmlab://", "openmmlab://"), load_from_openmmlab),
+    ("mmcls://", load_from_mmcls),
+    (("pavi://", "petrel://", r"\S+:petrel://"), load_from_pavi),
 ):
     CheckpointLoader.register_scheme(_prefixes, _loader)

@@ -18,6 +18,7 @@ from drivetrain.errors import CheckpointError
 from drivetrain.fileio import missing_file
 
 from ._codec import decode
+from ._foreign import FIXED_LIST, fixed_list_allowed
 
 MapLocation: TypeAlias = "str | torch.device | dict[str, str] | Callable[..., Any] | None"
 """Where tensors go, as `torch.load` takes it."""
@@ -69,7 +70,7 @@ def read_bytes(content: bytes, name: str, map_location: MapLocation = None, *, t
 def read_stream(stream: IO[bytes], name: str, map_location: MapLocation, *, trusted: bool) -> Any:
     """Read a checkpoint from an open file; `name` stands in errors."""
     try:
-        loaded = torch.load(stream, map_location=map_location, weights_only=not trusted)
+        loaded = _load(stream, map_location, trusted)
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -78,6 +79,14 @@ def read_stream(stream: IO[bytes], name: str, map_location: MapLocation, *, trus
         return decode(loaded)
     except CheckpointError as error:
         raise CheckpointError(f"{name!r} cannot be decoded: {error}") from error
+
+
+def _load(stream: IO[bytes], map_location: MapLocation, trusted: bool) -> Any:
+    """What torch makes of a file; the names that MMEngine's files hold stand for classes of this room meanwhile."""
+    if trusted:
+        return torch.load(stream, map_location=map_location, weights_only=False)
+    with fixed_list_allowed():
+        return torch.load(stream, map_location=map_location, weights_only=True)
 
 
 def _diagnosed(stream: IO[bytes], name: str, error: Exception) -> CheckpointError:
@@ -104,7 +113,7 @@ def _wanted_globals(stream: IO[bytes], message: str) -> list[str]:
         return []
     stream.seek(0)
     try:
-        return sorted({*named, *get_unsafe_globals_in_checkpoint(stream)})
+        return sorted({*named, *get_unsafe_globals_in_checkpoint(stream)} - FIXED_LIST.keys())
     except (ValueError, RuntimeError, OSError):
         return sorted(set(named))  # the old format cannot be listed without reading it
 

@@ -1,5 +1,6 @@
 """What the machine computes on: the accelerator torch reports, by name, its memory, and copies to it."""
 
+from ._environment import collect_env as collect_env
 from ._kind import get_device as get_device
 from ._kind import has_pinned_memory as has_pinned_memory
 from ._kind import is_cuda_available as is_cuda_available

@@ -9,7 +9,7 @@ from typing import Any
 from drivetrain.errors import ArgumentTypeError
 from drivetrain.registry import HOOKS
 from drivetrain.typing import RunnerLike
-from drivetrain.version import __version__
+from drivetrain.version import CONTRACT_VERSION, __version__
 
 from .hook import DATA_BATCH, Hook
 
@@ -36,6 +36,7 @@ class RuntimeInfoHook(Hook):
                 "cfg": runner.cfg_text,
                 "seed": runner.seed,
                 "experiment_name": runner.experiment_name,
+                "mmengine_version": CONTRACT_VERSION,
                 "drivetrain_version": __version__,
             }
         )

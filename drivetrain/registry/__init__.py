@@ -5,10 +5,13 @@ when a name is first looked up that it does not have.
 """
 
 from ._build import build_from_cfg as build_from_cfg
+from ._build import replace_failures as replace_failures
+from ._build import told_with_line as told_with_line
 from ._optional import OPTIONAL_OPTIMIZERS as OPTIONAL_OPTIMIZERS
 from ._optional import OptionalPackage as OptionalPackage
 from ._optional import packages_of as packages_of
 from ._registry import Registry as Registry
+from ._registry import root_registries as root_registries
 from ._roots import DATA_SAMPLERS as DATA_SAMPLERS
 from ._roots import DATASETS as DATASETS
 from ._roots import EVALUATOR as EVALUATOR

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.config import ConfigDict, origins_of
@@ -14,6 +16,25 @@ from ._names import article
 
 if TYPE_CHECKING:
     from ._registry import Registry
+
+
+_Instead = Callable[[Exception, Any, Any, Any], Any]
+_instead: ContextVar[_Instead | None] = ContextVar("instead", default=None)
+
+
+@contextmanager
+def replace_failures(instead: _Instead | None) -> Iterator[None]:
+    """Inside the block, what cannot be built is replaced, so that one pass finds all faults of a config.
+
+    Args:
+        instead: called as `instead(error, cfg, default_args, registry)`; what it returns is taken for the object. None
+            lets errors go on as they do outside of such a block.
+    """
+    token = _instead.set(instead)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
 
 
 def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
@@ -39,11 +60,30 @@ def build_with(
     call: Callable[[Any, dict[str, Any], Registry], Any], cfg: Any, registry: Registry, default_args: Any = None
 ) -> Any:
     """Find the `type` of `cfg` in its scope and let `call(found, arguments, registry)` make the object."""
+    instead = _instead.get()
+    if instead is None:
+        return _build_with(call, cfg, registry, default_args)
     try:
+        return _build_with(call, cfg, registry, default_args)
+    except Exception as error:
+        return instead(error, cfg, default_args, registry)
+
+
+def _build_with(
+    call: Callable[[Any, dict[str, Any], Registry], Any], cfg: Any, registry: Registry, default_args: Any
+) -> Any:
+    with told_with_line(cfg):
         args = arguments(cfg, registry, default_args)
         with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
             found = resolve(args.pop("type"), scoped)
             return call(found, args, scoped)
+
+
+@contextmanager
+def told_with_line(cfg: Any) -> Iterator[None]:
+    """Have errors inside the block name the line of `cfg`, the config that is built there from a copy of it."""
+    try:
+        yield
     except DrivetrainError as error:
         _say_where(error, cfg)
         raise

@@ -6,6 +6,7 @@ through every registry.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -20,9 +21,12 @@ from ._scope import PACKAGE, ROOT_SCOPE, canonical_scope
 if TYPE_CHECKING:
     from ._registry import Registry
 
+MISSPELT, NOT_IMPORTED, ELSEWHERE = "misspelt name", "module not imported", "wrong scope or registry"
+_SLIP = 0.75
+
 
 def not_found(key: str, registry: Registry) -> NotFoundError:
-    """The error for a `type` that `registry` does not know.
+    """The error for a `type` that `registry` does not know; its attribute `cause` says in two words what is wrong.
 
     Args:
         key: the name that was asked for.
@@ -32,10 +36,15 @@ def not_found(key: str, registry: Registry) -> NotFoundError:
     head = f"{key!r} is not in the registry {registry.name!r} (scope {registry.scope!r})."
     asked = registry if scope is None else registry._search_scope(scope)
     if asked is None:
-        return NotFoundError(f"{head} {_scope_or_path_fault(key, registry)}")
-    tree, name = _filled(registry.root), name.rpartition(".")[2]
-    why = _elsewhere(name, asked, tree) or _near(name, asked, tree)
-    return NotFoundError(f"{head} {why}")
+        why, cause = _scope_or_path_fault(key, registry), MISSPELT if _importable(str(scope)) else NOT_IMPORTED
+    else:
+        tree, name = _filled(registry.root), name.rpartition(".")[2]
+        elsewhere = _elsewhere(name, asked, tree)
+        why = elsewhere or _near(name, asked, tree)
+        cause = ELSEWHERE if elsewhere else MISSPELT if _is_slip(name, tree) else NOT_IMPORTED
+    error = NotFoundError(f"{head} {why}")
+    error.cause = cause  # type: ignore[attr-defined]
+    return error
 
 
 def _scope_or_path_fault(key: str, registry: Registry) -> str:
@@ -91,6 +100,12 @@ def _near(name: str, registry: Registry, tree: list[Registry]) -> str:
         f"{hint}{empty} If {name!r} is a class of yours, the module that defines it was never imported: import it "
         "before building, or list it in the config as custom_imports=dict(imports=['your_package.your_module'])."
     ).lstrip()
+
+
+def _is_slip(name: str, tree: list[Registry]) -> bool:
+    """Whether a registered name is so near that this one is rather misspelt than unknown."""
+    hits = nearest(name, (entry for node in tree for entry in node.module_dict), 1)
+    return any(difflib.SequenceMatcher(None, name.lower(), hit.lower()).ratio() >= _SLIP for hit in hits)
 
 
 def _either(names: Iterable[str]) -> str:

@@ -275,7 +275,7 @@ class Registry:
     def _of_scope(self, scope: str) -> Registry:
         found = self._search_scope(scope)
         if found is not None or canonical_scope(scope) == ROOT_SCOPE:
-            return found or self
+            return self if found is None else found  # an empty registry is false
         _imports.warn_once(
             self._name,
             scope,

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError, MissingAttributeError, NotAFolderError, did_you_mean
 from drivetrain.hooks import default_hooks as builtin_hooks
+from drivetrain.utils import is_alias_active
 
 _STREAMS = ("sample", "worker")
 _RANDOMNESS_KEYS = ("seed", "diff_rank_seed", "deterministic", "streams")
@@ -70,13 +71,24 @@ def check_randomness(randomness: Any) -> dict[str, Any]:
                 f"randomness has no key {key!r}.{did_you_mean(key, _RANDOMNESS_KEYS)} "
                 f"Known: {', '.join(_RANDOMNESS_KEYS)}."
             )
-    merged = {"seed": None, "diff_rank_seed": False, "deterministic": False, "streams": "sample", **randomness}
+    streams = "worker" if is_alias_active() else "sample"
+    merged = {"seed": None, "diff_rank_seed": False, "deterministic": False, "streams": streams, **randomness}
     if merged["streams"] not in _STREAMS:
         raise ArgumentError(
             "randomness['streams'] must be 'sample' (each sample has its own stream) or 'worker' (MMEngine's "
             f"seeding), got {merged['streams']!r}.{did_you_mean(str(merged['streams']), _STREAMS)}"
         )
     return merged
+
+
+def tell_of_streams(randomness: Mapping[str, Any], logger: logging.Logger) -> None:
+    """Say in the log that the alias chose the random streams, when the user did not."""
+    if is_alias_active() and "streams" not in randomness:
+        logger.info(
+            "Random streams: 'worker', seeded as MMEngine seeds its workers, because this run goes by the name of "
+            "mmengine. Write randomness=dict(streams='sample') to make the random numbers of a sample independent of "
+            "the number of workers, as drivetrain does by default; randomness=dict(streams='worker') ends this note."
+        )
 
 
 def check_model(model: Any) -> None:
@@ -148,6 +160,13 @@ def check_model_is_there(cfg: Mapping[str, Any]) -> None:
     for name, example in (("model", "dict(type=...)"), ("work_dir", "'work_dirs/my_run'")):
         if name not in cfg:
             raise ArgumentError(f"the config of a run lacks {name!r}.{did_you_mean(name, cfg)} Give {name}={example}.")
+
+
+def name_of_run(experiment_name: str | None, cfg: Any, timestamp: str) -> str:
+    """The name given, or that of the config file, with the time of the start; the time alone without either."""
+    config_file = getattr(cfg, "filename", None)
+    name = experiment_name or (os.path.splitext(os.path.basename(config_file))[0] if config_file else None)
+    return f"{name}_{timestamp}" if name else timestamp
 
 
 def check_step(model: nn.Module, step: str) -> None:

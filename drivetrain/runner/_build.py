@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from typing import Any
 
@@ -19,7 +20,7 @@ from drivetrain.optim import (
     build_schedule,
     has_configs_by_part,
 )
-from drivetrain.registry import EVALUATOR, LOOPS, MODELS, OPTIM_WRAPPERS, VISUALIZERS
+from drivetrain.registry import EVALUATOR, LOOPS, MODELS, OPTIM_WRAPPERS, VISUALIZERS, DefaultScope
 from drivetrain.typing import ConfigType
 from drivetrain.visualization import Visualizer
 
@@ -241,3 +242,17 @@ def build_visualizer(visualizer: Visualizer | ConfigType | None, name: str, save
         return visualizer
     given = visualizer or {"vis_backends": [{"type": "LocalVisBackend"}]}
     return VISUALIZERS.build({"type": "Visualizer", "name": name, "save_dir": save_dir, **given})
+
+
+def build_scope(name: str, scope: str | None) -> DefaultScope | None:
+    """The scope of a run's names, or None: configs that name classes instead of texts have no use for one."""
+    return None if scope is None else DefaultScope.get_instance(name, scope_name=scope)
+
+
+def write_config(cfg: Any, text: str, path: str) -> None:
+    """Write a config in the format of `path`: a `Config` as it dumps itself, anything else as its Python `text`."""
+    if hasattr(cfg, "dump") and os.path.splitext(path)[1] != ".py":
+        cfg.dump(path)
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -46,6 +46,11 @@ class Performance:
     prefetch: bool | None = None
     compile_plan: CompilePlan | None = field(init=False)
     graph_plan: GraphPlan | None = field(init=False)
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Performance:
+        """The settings among the arguments of a runner."""
+        return cls(**{setting.name: arguments[setting.name] for setting in fields(cls) if setting.init})
 
     def __post_init__(self) -> None:
         if type(self.time_split) is not bool:

@@ -34,7 +34,8 @@ def current_objects(runner: Any) -> Iterator[None]:
         stack.enter_context(MMLogger.use(runner.logger))
         stack.enter_context(MessageHub.use(runner.message_hub))
         stack.enter_context(Visualizer.use(runner.visualizer))
-        stack.enter_context(DefaultScope.use(runner.default_scope))
+        if runner.default_scope is not None:
+            stack.enter_context(DefaultScope.use(runner.default_scope))
         try:
             yield
         except BaseException:

@@ -21,7 +21,7 @@ from drivetrain.hooks import Hook, default_hooks
 from drivetrain.logging import MessageHub, MMLogger
 from drivetrain.optim import BaseOptimWrapper, OptimWrapper, _ParamScheduler
 from drivetrain.parallel import Strategy
-from drivetrain.registry import LOG_PROCESSORS, RUNNERS, STRATEGIES, DefaultScope
+from drivetrain.registry import LOG_PROCESSORS, RUNNERS, STRATEGIES
 from drivetrain.typing import ConfigType, Metrics
 from drivetrain.visualization import Visualizer
 
@@ -30,6 +30,7 @@ from . import _build as build
 from . import _checkpointing as checkpointing
 from . import _stages as stages
 from ._environment import describe_environment, set_random_seed, setup_process, time_of_start
+from ._from_config import FromConfig
 from ._hook_table import HookTable
 from ._performance import Performance
 from ._precision import Precision
@@ -79,9 +80,10 @@ class Runner:
         log_processor: a `LogProcessor` or its config.
         log_level: level of the log, by name or number.
         visualizer: a `Visualizer` or its config.
-        default_scope: scope in which registries look names up first.
+        default_scope: scope in which registries look names up first; None leaves it to whoever set one before.
         randomness: `dict(seed=..., diff_rank_seed=..., deterministic=..., streams='sample' | 'worker')`. With 'sample'
-            the random numbers of a sample depend on seed, pass and index alone; 'worker' is MMEngine's way.
+            the random numbers of a sample depend on seed, pass and index alone; 'worker' is MMEngine's way
+            and the default where the run goes by the name of mmengine (`drivetrain.compat`).
         experiment_name: name of the run; a time stamp is added.
         cfg: the whole config of the run, kept in log and checkpoints.
         strategy: how a step is spread over devices; a `Strategy` or its config. One device by default.
@@ -129,7 +131,7 @@ class Runner:
         log_processor: dict[str, Any] | None = None,
         log_level: str = "INFO",
         visualizer: Visualizer | dict[str, Any] | None = None,
-        default_scope: str = "mmengine",
+        default_scope: str | None = "mmengine",
         randomness: dict[str, Any] = dict(seed=None),  # noqa: B006
         experiment_name: str | None = None,
         cfg: ConfigType | None = None,
@@ -145,9 +147,8 @@ class Runner:
     ) -> None:
         self._keep_parts(locals())
         self._randomness_cfg = arguments.check_randomness(randomness)
-        self.performance = Performance(
-            channels_last, collect_garbage_every, time_split=time_split, compile=compile, graph=graph, prefetch=prefetch
-        )
+        self._said = FromConfig.read(cfg)
+        self.performance = Performance.of({**locals(), "compile": self._said.compile_or(compile)})
         self.precision = Precision.of(precision, val_cfg=val_cfg, test_cfg=test_cfg)
         prepared = self.precision.prepare_optimizer(self.performance.prepare_optimizer(optim_wrapper))
         self.optim_wrapper: Any = prepared
@@ -165,16 +166,20 @@ class Runner:
         self.strategy: Strategy = _build_strategy(strategy)
         self.setup_env(env_cfg)
         self.set_randomness(**self._randomness_cfg)
-        self._name_run(experiment_name)
-        self.default_scope = DefaultScope.get_instance(self._experiment_name, scope_name=default_scope)
+        self._experiment_name = arguments.name_of_run(experiment_name, self.cfg, self._timestamp)
+        self._log_dir = os.path.join(self._work_dir, self._timestamp)
+        os.makedirs(self._log_dir, exist_ok=True)
+        self.default_scope = build.build_scope(self._experiment_name, default_scope)
         self.log_processor = self.build_log_processor(log_processor or {})
         self.logger = self.build_logger(log_level=log_level)
         self._log_env(env_cfg)
+        arguments.tell_of_streams(randomness, self.logger)
         self.message_hub = self.build_message_hub()
         self.visualizer = self.build_visualizer(visualizer)
         self.visualizer.add_config(self.cfg)
         model = self.performance.prepare_model(self.build_model(build.with_preprocessor(model, data_preprocessor)))
-        self.model = self.wrap_model(None, model)
+        self._said.check_names(model)
+        self.model = self.wrap_model(self._said.model_wrapper_cfg, model)
         self.register_hooks(default_hooks, custom_hooks)
         self.logger.info(f"Hooks will be executed in the following order:\n{self.get_hooks_info()}")
         self.dump_config()
@@ -309,6 +314,7 @@ class Runner:
             _ = self.val_loop
             self.call_hook("before_run")
             self._init_model_weights()
+            self._said.turn_on(self.strategy.unwrap(self.model))
             self.load_or_resume()
             model: nn.Module = stages.run_training(self, loop)
             self.call_hook("after_run")
@@ -338,9 +344,10 @@ class Runner:
         self._timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(now[0]))
 
     def set_randomness(
-        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False, *, streams: str = "sample"
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False, *, streams: str = ""
     ) -> None:
-        """Seed everything; see the argument `randomness`."""
+        """Seed everything; see the argument `randomness`. Without `streams` these stay as they are."""
+        streams = streams or self._randomness_cfg["streams"]
         changes = {"seed": seed, "diff_rank_seed": diff_rank_seed, "deterministic": deterministic, "streams": streams}
         self._randomness_cfg.update(changes)
         self._seed = set_random_seed(seed, deterministic=deterministic, diff_rank_seed=diff_rank_seed)
@@ -352,14 +359,6 @@ class Runner:
         for loop in (self._train_loop, self._val_loop, self._test_loop):
             if hasattr(getattr(loop, "dataloader", None), "reseed"):
                 loop.dataloader.reseed(seed)
-
-    def _name_run(self, experiment_name: str | None) -> None:
-        config_file = getattr(self.cfg, "filename", None)
-        stem = os.path.splitext(os.path.basename(config_file))[0] if config_file else None
-        name = experiment_name or stem
-        self._experiment_name = f"{name}_{self._timestamp}" if name else self._timestamp
-        self._log_dir = os.path.join(self._work_dir, self._timestamp)
-        os.makedirs(self._log_dir, exist_ok=True)
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         streams = self._randomness_cfg["streams"]
@@ -399,8 +398,8 @@ class Runner:
         return build.build_model(model)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Place the model on its device, and wrap it if the strategy or `model_wrapper_cfg` says so."""
-        return self.strategy.prepare_model(model, model_wrapper_cfg)
+        """Place the model on its device; several processes wrap it as the strategy or `model_wrapper_cfg` says."""
+        return self._said.place(self, model, model_wrapper_cfg)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
         """Multiply learning rates by (world size * batch size) / base batch size, if `auto_scale_lr` enables it."""
@@ -568,8 +567,7 @@ class Runner:
         """Write the config of the run into `work_dir`."""
         config_file = getattr(self.cfg, "filename", None)
         name = os.path.basename(config_file) if config_file else f"{self._timestamp}.py"
-        with open(os.path.join(self._work_dir, name), "w", encoding="utf-8") as file:
-            file.write(self.cfg_text)
+        build.write_config(self.cfg, self.cfg_text, os.path.join(self._work_dir, name))
 
 
 def _argument_names() -> list[str]:

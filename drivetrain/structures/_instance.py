@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Sequence, Sized
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy
 import torch
@@ -19,7 +19,10 @@ from ._fields import RESERVED, same
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-IndexType: TypeAlias = "str | int | slice | list[int] | list[bool] | numpy.ndarray[Any, Any] | Tensor"
+BoolTypeTensor: TypeAlias = Union[torch.BoolTensor, torch.cuda.BoolTensor]  # type: ignore[name-defined]  # noqa: UP007
+LongTypeTensor: TypeAlias = Union[torch.LongTensor, torch.cuda.LongTensor]  # type: ignore[name-defined]  # noqa: UP007
+IndexType: TypeAlias = Union[str, slice, int, list[Any], numpy.ndarray[Any, Any], Tensor]  # noqa: UP007
+"""What selects instances: a name, a slice, a number, numbers or booleans in a list, an array or a tensor."""
 Cat: TypeAlias = "Callable[[list[Any]], Any]"
 
 _INTEGERS = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})

@@ -20,8 +20,13 @@ def force_init_env(old_func: Method) -> Method:
     @functools.wraps(old_func)
     def with_environment(self: BaseVisBackend, *args: Any, **kwargs: Any) -> Any:
         if not getattr(self, "_env_initialized", False):
+            # Set first: `_init_env` may use the decorated methods.
             self._env_initialized = True
-            self._init_env()
+            try:
+                self._init_env()
+            except BaseException:
+                self._env_initialized = False
+                raise
         return old_func(self, *args, **kwargs)
 
     return with_environment  # type: ignore[return-value]

@@ -26,7 +26,9 @@ def tensor2ndarray(value: np.ndarray | Tensor) -> np.ndarray:
 
 def plain_number(value: Any) -> Any:
     """What a log file holds for a value: tensors and NumPy values become numbers, or nested lists if they hold many."""
-    if isinstance(value, float) or not hasattr(value, "tolist"):
+    if isinstance(value, float):
+        return float(value)  # numpy.float64 is one of these
+    if not hasattr(value, "tolist"):
         return value
     array = tensor2ndarray(value)
     return array.item() if array.size == 1 else array.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.error
 from email.message import Message
@@ -11,7 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from drivetrain.checkpoint import CheckpointLoader, _load_checkpoint, save_checkpoint
+from drivetrain.checkpoint import (
+    CheckpointLoader,
+    _load_checkpoint,
+    get_external_models,
+    get_torchvision_models,
+    save_checkpoint,
+)
 from drivetrain.errors import (
     CheckpointError,
     DuplicateError,
@@ -124,9 +131,51 @@ def test_a_taken_prefix_needs_force() -> None:
     assert CheckpointLoader.load_checkpoint("s3://b/a.pth", logger="silent") == "s3://b/a.pth"
 
 
-def test_names_of_other_zoos_are_refused_with_the_way_out() -> None:
-    with pytest.raises(CheckpointError, match="register_scheme"):
+@pytest.fixture
+def mmengine_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("MMENGINE_HOME", str(home))
+    return home
+
+
+def test_names_of_other_zoos_are_refused_with_the_way_out(mmengine_home: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"There is no table .*open_mmlab\.json.*register_scheme\('open-mmlab://'"):
         _load_checkpoint("open-mmlab://resnet50_caffe")
+    for name in ("pavi://a/b", "petrel://bucket/a.pth", "cluster:petrel://bucket/a.pth"):
+        with pytest.raises(CheckpointError, match="are not known here"):
+            _load_checkpoint(name)
+
+
+def test_names_of_the_users_table_lead_to_files_and_addresses(mmengine_home: Path, downloads: list[str]) -> None:
+    table = {"own": "own.pth", "web": "https://host/web.pth"}
+    (mmengine_home / "open_mmlab.json").write_text(json.dumps(table))
+    (mmengine_home / "mmcls.json").write_text(json.dumps({"small": "own.pth"}))
+    (mmengine_home / "deprecated.json").write_text(json.dumps({"old": "own"}))
+    weights = {"backbone.a": torch.ones(1), "head.b": torch.zeros(1)}
+    save_checkpoint({"state_dict": weights}, mmengine_home / "own.pth")
+    assert get_external_models() == table
+    assert set(_load_checkpoint("open-mmlab://own")["state_dict"]) == set(weights)
+    assert set(_load_checkpoint("openmmlab://old")["state_dict"]) == set(weights)
+    assert _load_checkpoint("open-mmlab://web")["url"] == "https://host/web.pth"
+    assert list(_load_checkpoint("mmcls://small")["state_dict"]) == ["a"]
+    with pytest.raises(NotFoundError, match=r"Did you mean 'own'.*has 2 names"):
+        _load_checkpoint("open-mmlab://owm")
+    (mmengine_home / "open_mmlab.json").write_text("[1")
+    with pytest.raises(CheckpointError, match="is no JSON"):
+        get_external_models()
+
+
+def test_a_prefix_may_be_a_regular_expression() -> None:
+    CheckpointLoader.register_scheme(r"(\w+:)?store://", lambda filename, map_location: filename)
+    assert CheckpointLoader.load_checkpoint("east:store://a", logger="silent") == "east:store://a"
+    assert CheckpointLoader._get_checkpoint_loader("east:s3://b/a.pth").__name__ == "load_from_ceph"
+
+
+def test_every_weight_of_torchvision_has_a_name() -> None:
+    pytest.importorskip("torchvision")
+    table = get_torchvision_models()
+    assert table["resnet50"] == table["resnet50.imagenet1k_v1"] != table["resnet50.imagenet1k_v2"]
 
 
 @pytest.fixture

@@ -16,7 +16,13 @@ from drivetrain.config import Config, DictAction
 from drivetrain.errors import ArgumentTypeError
 
 names = st.sampled_from(["lr", "model", "depth", "a1", "hooks"])
-leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("ab ='\"{", max_size=4)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("ab ='\"{", max_size=4)
+)
 values = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=3), max_leaves=8
 )

@@ -110,6 +110,8 @@ def compare_method(cls: type, name: str, entry: dict[str, Any]) -> Iterator[str]
         yield f"method {name!r} is missing"
         return
     bound = {staticmethod: "staticmethod", classmethod: "classmethod"}.get(type(static), "method")
+    if name == "__new__":  # Python makes it static, though it is written like a method
+        bound = "method"
     if bound != entry.get("bound", "method"):
         yield f"{name!r} must be a {entry.get('bound', 'method')} and is a {bound}"
     elif not callable(getattr(cls, name)):

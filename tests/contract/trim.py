@@ -4,8 +4,8 @@
 
 What is kept: the names of the rooms below with parameters, defaults, methods and properties. A name is *claimed* when a
 downstream package uses it, when a room exports it today, or when it was claimed before; the test checks claimed names.
-Of the names outside every `__all__` only the claimed ones are kept; a name of an `__all__` that is not claimed needs a
-reason in `LEFT`.
+Of the names outside every `__all__` only the claimed ones are kept; a name of an `__all__` that is not claimed must be
+one that the alias explains, `drivetrain/compat/_left_out.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import logging
 import sys
 from pathlib import Path
 from typing import Any
+
+from drivetrain.compat._left_out import LEFT_OUT, REASONS
 
 HERE = Path(__file__).parent
 ROOMS = (
@@ -43,11 +45,6 @@ ROOMS = (
 )
 APART = ("mmengine.utils.dl_utils", "mmengine.testing._internal")
 """Sub-packages that are no part of their room here: they exist under the alias only, see `tests/compat`."""
-LEFT = {
-    "AimVisBackend": "no package uses it; a backend of one's own is a small class",
-    "NPUProfilerHook": "vendor hardware",
-}
-"""Why a name of an `__all__` is left out."""
 KINDS = {"pos": "POSITIONAL_OR_KEYWORD", "kwonly": "KEYWORD_ONLY", "varargs": "VAR_POSITIONAL", "varkw": "VAR_KEYWORD"}
 KNOWN = {"INF": int(1e9), "dict": dict, "tuple": tuple, "int": int, "logging": logging, "__builtins__": {}}
 ANY = "*"
@@ -83,7 +80,8 @@ def trimmed(entry: Json, protected: set[str]) -> Json:
     if entry["kind"] == "function":
         out["params"] = parameters(entry)
     elif entry["kind"] != "class":
-        out["value"] = literal(entry["value"])
+        # A table that starts empty is filled later, when the module is imported or by others.
+        out["value"] = ANY if entry["value"] == "{}" else literal(entry["value"])
     else:
         out |= trimmed_class(entry, protected)
     if entry.get("registered"):
@@ -146,12 +144,12 @@ def claim(rooms: dict[str, dict[str, Json]], before: dict[str, dict[str, Json]])
     """Set `claimed` on every name that is used, exported today, or was claimed before."""
     for room, names in rooms.items():
         try:
-            exported = set(dir(importlib.import_module(f"drivetrain.{room}")))
+            module = importlib.import_module(f"drivetrain.{room}")
         except ImportError as error:
             print(f"drivetrain.{room} cannot be imported, so only used names are claimed: {error}", file=sys.stderr)
-            exported = set()
+            module = None
         for name, entry in names.items():
-            claimed = entry["used_by"] or name in exported or before.get(room, {}).get(name, {}).get("claimed")
+            claimed = entry["used_by"] or hasattr(module, name) or before.get(room, {}).get(name, {}).get("claimed")
             entry["claimed"] = bool(claimed)
         for name in [name for name, entry in names.items() if not entry["claimed"] and not entry["listed"]]:
             del names[name]
@@ -166,13 +164,21 @@ def write_json(rooms: dict[str, dict[str, Json]]) -> None:
     (HERE / "contract.json").write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
 
 
+def reason(room: str, name: str) -> str:
+    """Why a name is left out, as the alias tells who imports it."""
+    for why, paths in LEFT_OUT.items():
+        if any(path.startswith(f"{room}.") and path.endswith(f".{name}") for path in paths.split()):
+            return REASONS[why]
+    raise SystemExit(f"drivetrain.{room} has no {name}, and drivetrain/compat/_left_out.py does not say why.")
+
+
 def write_readme(rooms: dict[str, dict[str, Json]]) -> None:
     """Renew the list of names left, below its heading."""
     readme = HERE / "README.md"
     head, heading, _ = readme.read_text(encoding="utf-8").partition("## Names left\n")
     left = [(room, name) for room, names in rooms.items() for name, entry in names.items() if not entry["claimed"]]
     lines = [heading, "", "No downstream package uses them.", "", "| Name | Why |", "|---|---|"]
-    lines += [f"| `drivetrain.{room}.{name}` | {LEFT[name]} |" for room, name in left]
+    lines += [f"| `drivetrain.{room}.{name}` | {reason(room, name)} |" for room, name in left]
     readme.write_text(head + "\n".join(lines).replace("\n\n\n", "\n\n") + "\n", encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ import torch
 from drivetrain.errors import ArgumentError, ArgumentTypeError
 from drivetrain.hooks import RuntimeInfoHook
 from drivetrain.logging import MessageHub
-from drivetrain.version import __version__
+from drivetrain.version import CONTRACT_VERSION, __version__
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def test_facts_of_the_run_and_of_training_are_infos(runner: Any) -> None:
         "cfg": "a = 1",
         "seed": 3,
         "experiment_name": "run",
+        "mmengine_version": CONTRACT_VERSION,
         "drivetrain_version": __version__,
         "loop_stage": "train",
         "epoch": 1,

@@ -160,6 +160,13 @@ def test_a_rule_that_matches_nothing_warns_with_the_nearest_name(logged: list[tu
         groups({"custom_keys": {"haed": {"lr_mult": 0.1}}, "strict": True})
 
 
+def test_a_misspelt_mark_among_the_rules_is_told_and_trains_all_the_same(logged: list[tuple[str, str]]) -> None:
+    # Six configs that mmpretrain ships have it.
+    cfg = {"optimizer": {"type": "SGD", "lr": 0.1, "weight_decay": 0.1}}
+    DefaultOptimWrapperConstructor(cfg, {"_delete": True, "norm_decay_mult": 0.0})(nn.Linear(2, 2))
+    assert any("is '_delete_' meant?" in message for _, message in logged)
+
+
 def test_what_the_rules_did_is_logged_once(logged: list[tuple[str, str]]) -> None:
     groups({"custom_keys": {"head.fc": {"lr_mult": 10.0}}})
     report = [line for level, line in logged if level == "INFO"]

@@ -346,6 +346,12 @@ def test_switch_to_an_unknown_scope_warns_once_and_stays(
     assert len(said) == 1 and "no child of scope 'no_such_scope'" in said[0]
 
 
+def test_a_scope_whose_registry_is_still_empty_is_switched_to(family: dict[str, Registry]) -> None:
+    empty = Registry("animal", parent=family["zoo"], scope="empty_scope")
+    with family["zoo"].switch_scope_and_registry("empty_scope") as registry:
+        assert registry is empty
+
+
 def test_a_foreign_tree_is_quiet_under_the_root_scope(
     family: dict[str, Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:

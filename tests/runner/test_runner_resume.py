@@ -94,6 +94,18 @@ def test_a_resumed_run_fetches_no_skipped_sample(tmp_path):
     assert len(data.fetched) == (17 - 8) * 4
 
 
+def test_a_checkpoint_without_random_states_is_continued_as_mmengine_does_it(tmp_path):
+    _, recorded = run(tmp_path, ITERATIONS, 4, stop=9, streams="worker")
+    checkpoint = torch.load(tmp_path / "iter_8.pth")
+    del checkpoint["drivetrain"]
+    torch.save(checkpoint, tmp_path / "foreign.pth")
+    data = ToyData()
+    _, rest = run(tmp_path / "b", ITERATIONS, 4, resume=True, load_from=str(tmp_path / "foreign.pth"), streams="worker",
+                  train_dataloader=loader(data))  # fmt: skip
+    assert rest.ids[:1] == recorded.ids[8:] and len(rest.ids) == 9
+    assert len(data.fetched) == 17 * 4  # what is skipped is fetched, for the random numbers that it draws
+
+
 def test_resuming_twice_changes_nothing(tmp_path):
     whole, _ = run(tmp_path / "whole", EPOCHS, 1)
     for stop in (7, 13):

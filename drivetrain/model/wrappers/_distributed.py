@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import nn
@@ -27,7 +28,7 @@ class MMDistributedDataParallel(DistributedDataParallel):
     """
 
     def __init__(self, module: nn.Module, detect_anomalous_params: bool = False, **kwargs: Any) -> None:
-        super().__init__(module=module, **kwargs)
+        super().__init__(module=module, **_in_torchs_words(kwargs))
         self.detect_anomalous_params = detect_anomalous_params
 
     def train_step(self, data: Batch, optim_wrapper: OptimWrapperLike) -> LogVars:
@@ -59,3 +60,19 @@ class MMDistributedDataParallel(DistributedDataParallel):
 
     def _run_forward(self, data: Batch, mode: str) -> Any:
         return call_model(self, self.module.forward, data, mode)
+
+
+def _in_torchs_words(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with `broadcast_buffers` under the name that newer releases of torch ask for.
+
+    There buffers are also made equal once at the start, as a run does with all weights anyway.
+    """
+    if "broadcast_buffers" not in arguments or _NEWER_NAME not in _KNOWN:
+        return arguments
+    renamed = dict(arguments)
+    renamed.setdefault(_NEWER_NAME, renamed.pop("broadcast_buffers"))
+    return renamed
+
+
+_NEWER_NAME = "forward_sync_buffers"
+_KNOWN = inspect.signature(DistributedDataParallel.__init__).parameters

@@ -8,7 +8,7 @@ from torch import nn
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError
 from drivetrain.logging import print_log
-from drivetrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from drivetrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, told_with_line
 
 from ._freeze import complain, freeze_parameters
 from ._fused import with_fused_kernel
@@ -71,10 +71,13 @@ class DefaultOptimWrapperConstructor:
         ArgumentError: `optimizer` is missing, a rule is unknown, or one multiplies a setting that is not given.
     """
 
+    _written: Any = None  # the optimizer's config as the file has it, for the line in errors
+
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
         if not hasattr(optim_wrapper_cfg, "items"):
             raise ArgumentTypeError(f"optim_wrapper_cfg must be a dict, got {optim_wrapper_cfg!r}.")
         self.optim_wrapper_cfg: dict[str, Any] = {"type": "OptimWrapper", **dict(optim_wrapper_cfg.items())}
+        self._written = self.optim_wrapper_cfg.get("optimizer")
         self.optimizer_cfg = _take_optimizer(self.optim_wrapper_cfg)
         self.paramwise_cfg: Any = {} if paramwise_cfg is None else paramwise_cfg
         self.base_lr = self.optimizer_cfg.get("lr", None)
@@ -121,8 +124,9 @@ class DefaultOptimWrapperConstructor:
         self._freeze(wrapped)
         _check_trainable(model)
         params = self._params(model)
-        settings = with_fused_kernel({**self.optimizer_cfg, "params": params}, model)
-        optimizer = OPTIMIZERS.build(settings)
+        with told_with_line(self._written):
+            settings = with_fused_kernel({**self.optimizer_cfg, "params": params}, model)
+            optimizer = OPTIMIZERS.build(settings)
         wrapper: OptimWrapper = OPTIM_WRAPPERS.build(self.optim_wrapper_cfg, default_args={"optimizer": optimizer})
         log_groups(optimizer, model, bool(self.paramwise_cfg))
         return wrapper

@@ -10,7 +10,7 @@ from torch import nn
 from drivetrain.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from drivetrain.tensors import is_norm
 
-from ._freeze import check_patterns, name_parts
+from ._freeze import check_patterns, complain, name_parts
 from ._layer_decay import LayerDecay
 
 MULTIPLIERS = (
@@ -138,7 +138,9 @@ def check_keys(cfg: Mapping[str, Any], base_lr: Any) -> None:
         ArgumentError: a rule is unknown, or `layer_decay` has a wrong value.
     """
     for key in cfg:
-        if key not in KEYS:
+        if key == "_delete":  # meant for the config reader; files of the packages have it, and train all the same
+            complain("paramwise_cfg: '_delete' is no rule and has no effect; is '_delete_' meant?", strict=False)
+        elif key not in KEYS:
             raise ArgumentError(
                 f"paramwise_cfg has no rule {key!r}; there are {', '.join(KEYS)}.{did_you_mean(key, KEYS)} "
                 "Settings for parameters by name go into custom_keys."

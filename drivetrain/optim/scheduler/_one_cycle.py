@@ -85,7 +85,9 @@ class OneCycleParamScheduler(Curve):
         if last_step == -1:
             for group, peak in zip(groups, self._peaks, strict=True):
                 if param_name in group:
-                    group[f"initial_{param_name}"] = peak / div_factor
+                    start = group[f"initial_{param_name}"] = peak / div_factor
+                    # Others look the two ends of the cycle up in the optimizer's state, torch and MMEngine among them.
+                    group[f"max_{param_name}"], group[f"min_{param_name}"] = peak, start / final_div_factor
         super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, by=by)
 
     @classmethod

@@ -232,6 +232,7 @@ class IterBasedTrainLoop(_TrainLoop):
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_iters = max_iters
         self._max_epochs = 1
+        self._batches_to_skip = 0
         self.dataloader_iterator = _InfiniteDataloaderIterator(
             self.dataloader, open_batches=lambda: self.open_batches()
         )
@@ -252,6 +253,7 @@ class IterBasedTrainLoop(_TrainLoop):
         runner.call_hook("before_train")
         runner.call_hook("before_train_epoch")
         self.dataloader_iterator.tell_sampler()
+        self._skip_batches()
         self._catch_up(self._max_iters)
         runner.model.train()
         while self._iter < self._max_iters and not self.stop_training:
@@ -264,6 +266,15 @@ class IterBasedTrainLoop(_TrainLoop):
         runner.call_hook("after_train")
         return runner.model
 
+    def _skip_batches(self) -> None:
+        if self._batches_to_skip:
+            self._runner.logger.info(
+                f"The checkpoint holds no random states: {self._batches_to_skip} batches are fetched and left out, so "
+                "that random numbers go on as under MMEngine (streams='worker')."
+            )
+            self.dataloader_iterator.skip(self._batches_to_skip)
+            self._batches_to_skip = 0
+
     def run_iter(self, data_batch: Sequence[dict[str, Any]]) -> None:
         """One training step; hooks see the running iteration as `batch_idx`."""
         self._step(self._iter, data_batch)
@@ -273,6 +284,10 @@ class IterBasedTrainLoop(_TrainLoop):
         return self.dataloader_iterator.start_pass()
 
     def _place_loader(self, state: StateDict | None) -> None:
+        if state is None and getattr(self.dataloader, "streams", "sample") == "worker":
+            # MMEngine's checkpoint, to be continued as MMEngine does: the skipped batches draw their random numbers.
+            self._batches_to_skip = self._iter
+            return
         if state is None:
             passes, batches = divmod(self._iter, _length(self.dataloader))
             state = {"pass_index": passes, "consumed": batches}
@@ -319,6 +334,11 @@ class _InfiniteDataloaderIterator:
         self._epoch = state["pass_index"]
         self._dataloader.load_state_dict(state)
         self._iterator, self._started = None, iter(self._dataloader) if self._starts_at_once else None
+
+    def skip(self, count: int) -> None:
+        """Fetch `count` batches and let them go."""
+        for _ in range(count):
+            next(self)
 
     def start_pass(self) -> Iterator[Any]:
         """A pass of the loader: the one that was started at once, or a new one."""

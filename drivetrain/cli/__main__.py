@@ -1,7 +1,0 @@
-"""`python -m drivetrain.cli`."""
-
-import sys
-
-from ._main import main
-
-sys.exit(main())
