@@ -120,7 +120,9 @@ class CaptureError(DrivetrainError, RuntimeError):
 
 
 class NonFiniteError(DrivetrainError, ArithmeticError, RuntimeError):
-    """A loss, a gradient or a weight became NaN or infinite."""
+    """A loss, a gradient or a weight became NaN or infinite; `step` says at which training step, from 1, if known."""
+
+    step: int | None = None
 
 
 class ConfigParsingError(DrivetrainError, RuntimeError):
@@ -137,6 +139,10 @@ class LeftOutError(DrivetrainError, ImportError):
 
 class UntrustedFileError(ArgumentError):
     """Reading a file would run code that it names, and nobody said that its author is trusted."""
+
+
+class SaveError(CheckpointError, OSError):
+    """A checkpoint could not be brought to the disk; the file that stood there before is as it was."""
 
 
 def nearest(name: str, options: Iterable[str], count: int = 3) -> list[str]:

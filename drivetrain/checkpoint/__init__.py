@@ -28,9 +28,14 @@ from ._model_tables import get_deprecated_model_names as get_deprecated_model_na
 from ._model_tables import get_external_models as get_external_models
 from ._model_tables import get_mmcls_models as get_mmcls_models
 from ._model_tables import get_torchvision_models as get_torchvision_models
-from ._save import find_latest_checkpoint as find_latest_checkpoint
 from ._save import save_checkpoint as save_checkpoint
 from ._save import serialize_checkpoint as serialize_checkpoint
+from ._search import find_good_checkpoint as find_good_checkpoint
+from ._search import find_latest_checkpoint as find_latest_checkpoint
+from ._verify import FileReport as FileReport
+from ._verify import verify_checkpoint as verify_checkpoint
 from ._weights import load_state_dict as load_state_dict
 from ._wrappers import get_state_dict as get_state_dict
 from ._wrappers import weights_to_cpu as weights_to_cpu
+from ._writer import CheckpointWriter as CheckpointWriter
+from ._writer import wait_for_saves as wait_for_saves

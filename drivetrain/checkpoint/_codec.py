@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import reprlib
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -28,6 +29,8 @@ RESERVED = "__drivetrain__"
 _AS_IS = frozenset({type(None), bool, float, str})
 # The reader takes integers of at most 255 bytes.
 _MOST_BITS = 8 * 255 - 1
+# Containers that a walk may meet where some stand in several places: a small file can have more than a walk can end.
+_MOST_REPEATED = 10**6
 
 Encoding: TypeAlias = Callable[["_Encoder", Any], Any]
 
@@ -238,11 +241,16 @@ def _is_plain_key(key: Any) -> bool:
 
 
 class _Decoder:
-    """One walk over what a file held. Containers met twice are made once."""
+    """One walk over what a file held. Containers met twice are made once.
+
+    Attributes:
+        size: how many containers a walk would meet that goes through those met twice each time.
+    """
 
     def __init__(self) -> None:
-        self._done: dict[int, Any] = {}
+        self._done: dict[int, tuple[Any, int]] = {}
         self._open: set[int] = set()
+        self.size = 0
 
     def decode(self, obj: Any) -> Any:
         """What `obj` stands for."""
@@ -250,11 +258,18 @@ class _Decoder:
         if decoding is None:
             return obj
         if id(obj) in self._done:
-            return self._done[id(obj)]
+            made, size = self._done[id(obj)]
+            self.size += size
+            if self.size > max(_MOST_REPEATED, 1000 * len(self._done)):
+                raise CheckpointError("the file's containers hold each other more often than a walk could end.")
+            return made
         if id(obj) in self._open:
             raise CheckpointError("the file has a container that holds itself; no checkpoint of ours does.")
         self._open.add(id(obj))
-        made = self._done[id(obj)] = decoding(self, obj)
+        before = self.size
+        made = decoding(self, obj)
+        self.size += 1
+        self._done[id(obj)] = made, self.size - before
         self._open.discard(id(obj))
         return made
 
@@ -277,7 +292,7 @@ def _from_tagged(decoder: _Decoder, obj: dict[Any, Any]) -> Any:
     make = _MAKERS.get(tag) if type(tag) is str else None
     if make is None or "value" not in obj:
         raise CheckpointError(
-            f"the file has an object of the unknown kind {tag!r}: a newer version of drivetrain wrote it, "
+            f"the file has an object of the unknown kind {reprlib.repr(tag)}: a newer version of drivetrain wrote it, "
             "or it is damaged."
         )
     parts = decoder.decode(obj["value"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,12 @@ class DataType(Stored):
 
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
         if type(code) is not str:
-            raise CheckpointError(f"a NumPy type has the code {code!r}, which is no text.")
+            raise CheckpointError(f"a NumPy type has the code {shown(code)}, which is no text.")
         self._code, self._order = code, "="
 
     def __setstate__(self, state: Any) -> None:
         if type(state) is not tuple or len(state) < 4 or state[1] not in _ORDERS:
-            raise CheckpointError(f"the NumPy type {self._code!r} has the damaged state {state!r}.")
+            raise CheckpointError(f"the NumPy type {self._code!r} has the damaged state {shown(state)}.")
         if state[3] is not None:
             raise CheckpointError("an array of records (a structured NumPy type) is not read from such files.")
         self._order = state[1]
@@ -112,7 +113,7 @@ class History(Stored):
             raise CheckpointError("a HistoryBuffer in the file is damaged: its values or counts are no numbers.")
         length = state["max_length"]
         if type(length) is not int or length < 0:
-            raise CheckpointError(f"a HistoryBuffer in the file has the max_length {length!r}.")
+            raise CheckpointError(f"a HistoryBuffer in the file has the max_length {shown(length)}.")
         buffer = HistoryBuffer.__new__(HistoryBuffer)
         buffer.__setstate__({"max_length": length, "_log_history": values, "_count_history": counts})
         return buffer
@@ -125,7 +126,9 @@ class OneCycle(Stored):
 def reconstruct(subtype: Any, *_: Any) -> Array:
     """`numpy.core.multiarray._reconstruct`: an array that gets its items later."""
     if subtype is not Array:
-        raise CheckpointError(f"the file wants a NumPy array of the class {subtype!r}; plain arrays alone are read.")
+        raise CheckpointError(
+            f"the file wants a NumPy array of the class {shown(subtype)}; plain arrays alone are read."
+        )
     return Array()
 
 
@@ -144,13 +147,14 @@ def attribute(owner: Any, name: Any) -> str:
     """`getattr`, for the statistics of a `HistoryBuffer` and the curves of a one-cycle schedule: the name alone."""
     if (owner is History and name in _STATISTICS) or (owner is OneCycle and name in _ANNEALING):
         return str(name)
-    raise CheckpointError(f"the file wants getattr({owner!r}, {name!r}), which no checkpoint of MMEngine needs.")
+    wanted = f"getattr({shown(owner)}, {shown(name)})"
+    raise CheckpointError(f"the file wants {wanted}, which no checkpoint of MMEngine needs.")
 
 
 def no_bytes(*content: Any) -> bytes:
     """`bytes`, with which a pickle writes the empty ones."""
     if content:
-        raise CheckpointError(f"the file calls bytes with {content!r}.")
+        raise CheckpointError(f"the file calls bytes with {shown(content)}.")
     return b""
 
 
@@ -261,19 +265,19 @@ def _unit(metadata: Any) -> str:
         name, count = metadata[1][:2]
         return f"[{int(count)}{name.decode() if type(name) is bytes else name}]"
     except (TypeError, ValueError, LookupError) as error:
-        raise CheckpointError(f"a NumPy date in the file has the damaged unit {metadata!r}.") from error
+        raise CheckpointError(f"a NumPy date in the file has the damaged unit {shown(metadata)}.") from error
 
 
 def _dtype(given: Any, decode: Callable[[Any], Any]) -> np.dtype[Any]:
     if type(given) is not DataType:
-        raise CheckpointError(f"a NumPy value in the file has the type {given!r}, which is none of NumPy's.")
+        raise CheckpointError(f"a NumPy value in the file has the type {shown(given)}, which is none of NumPy's.")
     return given.made(decode)
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
     right = type(shape) is tuple and len(shape) <= _MOST_DIMENSIONS
     if not right or not all(type(size) is int and size >= 0 for size in shape):
-        raise CheckpointError(f"a NumPy array in the file has the shape {shape!r}.")
+        raise CheckpointError(f"a NumPy array in the file has the shape {shown(shape)}.")
     return shape
 
 

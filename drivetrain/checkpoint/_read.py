@@ -6,7 +6,6 @@ import io
 import os
 import re
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -19,14 +18,14 @@ from drivetrain.fileio import missing_file
 
 from ._codec import decode
 from ._foreign import FIXED_LIST, fixed_list_allowed
+from ._verify import OLD_HEAD, ZIP_HEAD, inspect_stream
 
 MapLocation: TypeAlias = "str | torch.device | dict[str, str] | Callable[..., Any] | None"
 """Where tensors go, as `torch.load` takes it."""
 
 _SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 _HEADS = {
-    b"PK\x03\x04": "the head of a PyTorch file",
-    b"\x80": "the head of a pickle or of an old PyTorch file",
+    OLD_HEAD: "the head of a pickle or of an old PyTorch file",
     b"version https://git-lfs": "a Git LFS pointer: the file itself was not fetched (git lfs pull)",
     b"<": "markup, perhaps the error page of a server",
     b"\x1f\x8b": "a gzip archive",
@@ -69,16 +68,30 @@ def read_bytes(content: bytes, name: str, map_location: MapLocation = None, *, t
 
 def read_stream(stream: IO[bytes], name: str, map_location: MapLocation, *, trusted: bool) -> Any:
     """Read a checkpoint from an open file; `name` stands in errors."""
+    size = stream.seek(0, os.SEEK_END)
+    report = inspect_stream(stream, name, trusted)
+    if report.problem is not None and (report.format == "zip" or not size):
+        raise _unreadable(report.problem, name, size)
+    stream.seek(0)
     try:
         loaded = _load(stream, map_location, trusted)
-    except (MemoryError, KeyboardInterrupt):
-        raise
+    except MemoryError as error:
+        raise _too_large(name, size) from error
     except Exception as error:
         raise _diagnosed(stream, name, error) from error
     try:
         return decode(loaded)
+    except MemoryError as error:
+        raise _too_large(name, size) from error
     except CheckpointError as error:
         raise CheckpointError(f"{name!r} cannot be decoded: {error}") from error
+
+
+def _too_large(name: str, size: int) -> CheckpointError:
+    return CheckpointError(
+        f"{name!r} ({_in_units(size)}) cannot be read: it does not fit into memory, or is damaged and claims more than "
+        "it holds."
+    )
 
 
 def _load(stream: IO[bytes], map_location: MapLocation, trusted: bool) -> Any:
@@ -99,9 +112,14 @@ def _diagnosed(stream: IO[bytes], name: str, error: Exception) -> CheckpointErro
             "should hold data alone. Only trusted=True would run it; use that for files that you or your people wrote, "
             "and save it anew with save_checkpoint."
         )
-    damage = _damage(stream, size, str(error))
-    if damage:
-        return CheckpointError(f"{name!r} ({_in_units(size)}) is no readable checkpoint: {damage}.{_newest_in(name)}")
+    stream.seek(0)
+    head = stream.read(64)
+    if not head.startswith(ZIP_HEAD) and not (head.startswith(OLD_HEAD) and "map_location" in str(error)):
+        # The old format has no checksums: what torch says is all there is to know.
+        found = next((what for magic, what in _HEADS.items() if head.startswith(magic)), f"the bytes {head[:16]!r}")
+        says = _READER_SAYS.search(str(error))
+        damage = f"it begins with {found}, and torch could not read on{f' ({says[1]})' if says else ''}"
+        return _unreadable(damage, name, size)
     hint = " map_location='cpu' loads it without that device." if "map_location" in str(error) else ""
     return CheckpointError(f"{name!r} ({_in_units(size)}) cannot be loaded: {_first_sentence(error)}{hint}")
 
@@ -114,32 +132,12 @@ def _wanted_globals(stream: IO[bytes], message: str) -> list[str]:
     stream.seek(0)
     try:
         return sorted({*named, *get_unsafe_globals_in_checkpoint(stream)} - FIXED_LIST.keys())
-    except (ValueError, RuntimeError, OSError):
-        return sorted(set(named))  # the old format cannot be listed without reading it
+    except Exception:  # the old format cannot be listed without reading it, nor can a damaged pickle
+        return sorted(set(named))
 
 
-def _damage(stream: IO[bytes], size: int, message: str) -> str:
-    """What is wrong with the bytes of a file; empty when they are whole."""
-    if size == 0:
-        return "it is empty"
-    stream.seek(0)
-    head = stream.read(64)
-    found = next((what for magic, what in _HEADS.items() if head.startswith(magic)), f"the bytes {head[:16]!r}")
-    if not head.startswith(b"PK\x03\x04"):
-        # The old format has no checksums: what torch says is all there is to know.
-        whole = head.startswith(b"\x80") and "map_location" in message
-        says = _READER_SAYS.search(message)
-        return "" if whole else f"it begins with {found}, and torch could not read on{f' ({says[1]})' if says else ''}"
-    stream.seek(0)
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            broken = archive.testzip()
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
-        return "it begins like a PyTorch file and is cut off or damaged: its directory, at the end, is not readable"
-    if broken:
-        return f"its part {broken!r} is damaged"
-    return "" if any(name.endswith("data.pkl") for name in names) else "it is a zip archive without tensors"
+def _unreadable(problem: str, name: str, size: int) -> CheckpointError:
+    return CheckpointError(f"{name!r} ({_in_units(size)}) is no readable checkpoint: {problem}.{_newest_in(name)}")
 
 
 def _first_sentence(error: Exception) -> str:

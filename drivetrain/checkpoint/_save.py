@@ -1,7 +1,8 @@
-"""Write checkpoints, whole or not at all, and find the newest."""
+"""Write checkpoints, whole or not at all."""
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from pathlib import Path
@@ -9,14 +10,11 @@ from typing import IO, Any
 
 import torch
 
-from drivetrain.errors import ArgumentError, CheckpointError
-from drivetrain.fileio import atomic_write, exists, get_text, isfile, join_path, put
-from drivetrain.logging import print_log
+from drivetrain.errors import ArgumentError, SaveError
+from drivetrain.fileio import atomic_write, put
 
 from ._codec import encode
-
-LAST_CHECKPOINT = "last_checkpoint"
-"""The text file in a work_dir with the path of the newest checkpoint."""
+from ._writer import current_batch
 
 
 def save_checkpoint(
@@ -43,12 +41,23 @@ def save_checkpoint(
     """
     options = storage_options(file_client_args, backend_args)
     plain = encode(checkpoint)
-    name = os.fspath(filename)
-    if options is None and "://" not in name:
+    write = functools.partial(_put, name=os.fspath(filename), options=options)
+    batch = current_batch()
+    if batch is None:
+        write(plain)
+    else:
+        batch.add(plain, write)
+
+
+def _put(plain: Any, name: str, options: dict[str, Any] | None) -> None:
+    if options is not None or "://" in name:
+        put(_in_memory(plain, name), name, options)
+        return
+    try:
         with atomic_write(os.path.expanduser(name)) as file:
             _write(plain, file, name)
-    else:
-        put(_in_memory(plain, name), name, options)
+    except OSError as error:
+        raise SaveError(_failed(name, error)) from error
 
 
 def serialize_checkpoint(checkpoint: Any) -> bytes:
@@ -88,28 +97,8 @@ def _write(plain: Any, file: IO[bytes], name: str) -> None:
     except (RuntimeError, RecursionError) as error:
         # torch's writer meets a full disk as "unexpected pos"; the operating system's own error is its cause then.
         cause = error.__cause__ or error.__context__ or error
-        raise CheckpointError(
-            f"the checkpoint {name!r} could not be written, and nothing was replaced: {cause}"
-        ) from error
+        raise SaveError(_failed(name, cause)) from error
 
 
-def find_latest_checkpoint(path: str | Path) -> str | None:
-    """The newest checkpoint of a run, by the file `last_checkpoint` in its work_dir.
-
-    A folder that was moved or copied still works: when the recorded file is gone, one of that name in `path` is taken.
-
-    Args:
-        path: the work_dir, local or a URL.
-
-    Returns:
-        The path of the checkpoint, or None (with a line in the log) when the run has saved none.
-    """
-    record = join_path(path, LAST_CHECKPOINT)
-    if not exists(record):
-        print_log(f"There is no {LAST_CHECKPOINT} in {os.fspath(path)!r}: nothing to resume from.", "current")
-        return None
-    recorded = get_text(record).strip()
-    if isfile(recorded):
-        return recorded
-    beside = join_path(path, recorded.replace("\\", "/").rpartition("/")[2])
-    return beside if isfile(beside) else recorded
+def _failed(name: str, cause: BaseException) -> str:
+    return f"the checkpoint {name!r} could not be written, and nothing was replaced: {cause}"

@@ -23,11 +23,19 @@ _CONFIG: _Table = {
     "diff": ("drivetrain.cli._diff", "compare two configs with their bases and options merged"),
     "check": ("drivetrain.cli.check", "find all faults of a config; no data is read and nothing is trained"),
 }
+_CHECKPOINT: _Table = {
+    "inspect": ("drivetrain.cli._checkpoint_inspect", "say what a checkpoint holds"),
+    "verify": ("drivetrain.cli._checkpoint_verify", "read checkpoints to their end, and say which are damaged"),
+    "convert": ("drivetrain.cli._checkpoint_convert", "write weights or a checkpoint in another format"),
+    "strip": ("drivetrain.cli._checkpoint_strip", "write the weights of a checkpoint without the rest"),
+}
 _COMMANDS: _Table = {
     "train": ("drivetrain.cli._train", "train the run that a config describes"),
     "val": ("drivetrain.cli._validate", "validate with the validation parts of a config"),
     "test": ("drivetrain.cli._testing", "test a checkpoint with the test parts of a config"),
     "config": (_CONFIG, "show, explain, compare and check configs"),
+    "checkpoint": (_CHECKPOINT, "inspect, verify, convert and strip checkpoints"),
+    "replay": ("drivetrain.cli._replay", "run the training step again that a crash capsule holds"),
     "env": ("drivetrain.cli._env", "say what this environment has: versions, devices, optional packages"),
     "demo": ("drivetrain.cli._demo", "train a small ResNet on handwritten digits, in half a minute on a CPU"),
 }

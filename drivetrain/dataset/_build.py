@@ -19,11 +19,12 @@ from drivetrain.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
 
 from ._collate import pseudo_collate
 from ._configs import is_config
+from ._fingerprint import check_on_change
 from ._loader import DataLoader, StreamsMode
 from ._workers import worker_init_fn
 
 _TORCH_KEYS = tuple(inspect.signature(TorchDataLoader.__init__).parameters)[1:]
-_KEYS = (*_TORCH_KEYS, "num_batch_per_epoch", "disable_subprocess_warning")
+_KEYS = (*_TORCH_KEYS, "num_batch_per_epoch", "disable_subprocess_warning", "on_change")
 _default_streams: ContextVar[StreamsMode] = ContextVar("default_streams", default="sample")
 
 
@@ -54,8 +55,9 @@ def build_dataloader(
     gets `dataset` and `seed`, or None for torch's), `batch_sampler` (likewise; gets `sampler` and `batch_size`),
     `collate_fn` (a callable, or a config for FUNCTIONS whose other keys are passed on; by default `pseudo_collate`),
     `worker_init_fn` (likewise; by default the function of that name), `num_batch_per_epoch` (use only as many samples
-    as make so many batches), `disable_subprocess_warning`, and all arguments of torch's `DataLoader`; of these
-    `pin_memory` is by default True where there is an accelerator that copies from pinned memory.
+    as make so many batches), `disable_subprocess_warning`, `on_change` (see `DataLoader`), and all arguments of
+    torch's `DataLoader`; of these `pin_memory` is by default True where there is an accelerator that copies from pinned
+    memory.
 
     Args:
         dataloader: the config, which is not changed; or a torch loader, which `DataLoader.adopt` takes over.
@@ -73,6 +75,7 @@ def build_dataloader(
         return DataLoader.adopt(dataloader, seed=seed, streams=streams)  # type: ignore[arg-type]
     cfg = dict(dataloader.items())  # type: ignore[union-attr]
     _check(cfg)
+    check_on_change(cfg.get("on_change", "refuse"))
     cfg.setdefault("pin_memory", has_pinned_memory())
     cfg["worker_init_fn"] = _worker_init(cfg, seed)
     cfg.update(_collate(cfg))

@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import StackDataset, Subset, get_worker_info
 
 from ._streams import OtherKey, SampleKey, batch_stream, own_numpy, seed_stream
+from ._worker_signals import outlive_signals
 
 
 class KeyedDataset:
@@ -63,6 +64,7 @@ class WorkerStart:
         self.worker_init_fn = worker_init_fn
 
     def __call__(self, worker_id: int) -> None:
+        outlive_signals()
         info: Any = get_worker_info()
         # WorkerInfo refuses plain assignment; the keyed dataset is ours and no business of a worker_init_fn.
         object.__setattr__(info, "dataset", info.dataset.dataset)

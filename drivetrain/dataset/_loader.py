@@ -13,12 +13,15 @@ from drivetrain.dist import get_rank, sync_random_seed
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotReadyError, did_you_mean
 from drivetrain.typing import StateDict
 
+from ._fingerprint import OnChange, check_on_change, fingerprint, settled
 from ._keyed import WorkerStart, keyed
 from ._obstacles import generator_of, obstacle
-from ._order import Order, Position
-from ._passes import MainPass, Pass
+from ._order import Entry, Order, Position
+from ._passes import MainPass, MarkedPass, Pass
 from ._samplers import DefaultSampler, InfiniteSampler
 from ._streams import WORKERS, MainProcess, mixed
+from ._worker_states import Marking, Turns, WorkerEntry, WorkerStates, around, as_begun, say_what_repeats
+from ._workers import reseeded
 
 StreamsMode = Literal["sample", "worker"]
 _STREAMS = ("sample", "worker")
@@ -32,7 +35,8 @@ class DataLoader(TorchDataLoader[Any]):
     With `streams='sample'` the random numbers that a sample draws from `random`, `numpy.random` and `torch` while it is
     fetched are a function of (seed, pass, index, occurrence of the index in the pass): the same for any number of
     workers, persistent or not, and different in every pass. A dataset that fetches whole batches (`__getitems__`) is
-    seeded once for each batch. With `streams='worker'` each worker is seeded when it starts, by `worker_init_fn`.
+    seeded once for each batch. With `streams='worker'` each worker is seeded when it starts, by `worker_init_fn`; where
+    it stands comes along with its batches, so that a position can be gone on from.
 
     A pass begins with `iter(loader)`. `dataset`, `sampler` and `batch_sampler` are the objects that were given.
 
@@ -41,18 +45,30 @@ class DataLoader(TorchDataLoader[Any]):
         seed: seed of the streams and of a shuffling sampler's order; by default the seed of the sampler, or a drawn
             one.
         streams: 'sample' or 'worker'.
+        on_change: what `load_state_dict` does with a state of other data (dataset, batch size, sampler, streams):
+            'refuse' it, 'restart' with a new pass, or 'keep' the number of batches.
         **kwargs: as for torch's `DataLoader`.
 
     Raises:
-        ArgumentError: `streams` is neither.
+        ArgumentError: `streams` or `on_change` is none of these.
         ArgumentTypeError: `seed` is no int.
     """
 
     _view_class: type = TorchDataLoader
     _original: TorchDataLoader[Any] | None = None
+    on_change: OnChange = "refuse"
 
-    def __init__(self, *args: Any, seed: int | None = None, streams: StreamsMode = "sample", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        seed: int | None = None,
+        streams: StreamsMode = "sample",
+        on_change: OnChange = "refuse",
+        **kwargs: Any,
+    ) -> None:
+        check_on_change(on_change)
         super().__init__(*args, **kwargs)
+        self.on_change = on_change
         self._dress(seed, streams)
 
     @classmethod
@@ -153,6 +169,7 @@ class DataLoader(TorchDataLoader[Any]):
         sampler: Any = self._order(self._position).sampler
         if type(sampler) in _OURS and sampler.seed == self._seed:
             sampler.seed = seed
+        self.worker_init_fn = reseeded(self.worker_init_fn, self._seed, seed)
         self._seed, self._seed_given = seed, True
 
     def seek(self, pass_index: int, consumed: int = 0) -> None:
@@ -175,7 +192,7 @@ class DataLoader(TorchDataLoader[Any]):
         if consumed and self._why_not:
             raise NotReadyError(f"this loader cannot be sent to batch {consumed}: {self._why_not}")
         position = self._position_of(pass_index, consumed)
-        if consumed and self._is_iterable and position.dataset is None:
+        if consumed and self._is_iterable and position.dataset is None and position.entry is None:
             raise NotReadyError(
                 f"{type(self.dataset).__name__} is iterable: only load_state_dict brings it to batch {consumed}."
             )
@@ -192,7 +209,8 @@ class DataLoader(TorchDataLoader[Any]):
             consumed: and the batches of it that were used.
 
         Returns:
-            `pass_index`, `consumed`, `seed`, and what the sampler or an iterable dataset adds.
+            `pass_index`, `consumed`, `seed`, `order` (what the order follows from), and what the sampler, an iterable
+            dataset or the workers add.
 
         Raises:
             NotReadyError: positions are not known; the message says why.
@@ -212,15 +230,19 @@ class DataLoader(TorchDataLoader[Any]):
             state |= {"first": position.first, "marks": cycles.mark_for(order.start * order.sampler.world_size)}
         if position.generator is not None:
             state["generator"] = position.generator
-        if self._is_iterable:
+        if self._is_iterable and self.num_workers == 0:
             state["dataset"] = self.dataset.state_dict()  # type: ignore[attr-defined]
-        return state
+        entry = self._entry_of(number, position.consumed)
+        if entry is not None:
+            state["entry"] = vars(entry)
+        return {**state, "order": fingerprint(self)}
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Stand where `state_dict` stood: the next iteration goes on behind the last batch that was used.
 
         Raises:
             ArgumentError: it is no state of a loader.
+            CheckpointError: it is one of other data, and `on_change` is 'refuse'.
             NotReadyError: positions are not known; the message says why.
         """
         missing = [key for key in ("pass_index", "consumed") if key not in state_dict]
@@ -228,10 +250,16 @@ class DataLoader(TorchDataLoader[Any]):
             raise ArgumentError(
                 f"the state of a loader needs {' and '.join(map(repr, missing))}, and has only {list(state_dict)}."
             )
+        state_dict = settled(state_dict, fingerprint(self), self.on_change)
         if self._streams == "sample" and state_dict.get("seed") is not None:
             self._seed = state_dict["seed"]
         number, consumed = state_dict["pass_index"], state_dict["consumed"]
-        self._position = Position(number, consumed, dataset=state_dict.get("dataset"))
+        entry = Entry(**state_dict["entry"]) if "entry" in state_dict else None
+        if self._marked:
+            # Workers that live stand elsewhere.
+            self._view = None
+            say_what_repeats(self, number, consumed, entry is not None)
+        self._position = Position(number, consumed, dataset=state_dict.get("dataset"), entry=entry)
         self.seek(number, consumed)
         position = self._position
         position.first, position.marks = state_dict.get("first", position.first), dict(state_dict.get("marks", {}))
@@ -240,20 +268,45 @@ class DataLoader(TorchDataLoader[Any]):
         if "sampler_seed" in state_dict and hasattr(order.sampler, "seed"):
             order.sampler.seed = state_dict["sampler_seed"]
 
+    def passes_made(self) -> StateDict:
+        """What the random numbers of passes to come follow from: how many were made, and where workers stand."""
+        entry = self._entry_of(self.pass_index, 0)
+        return {"passes": self.pass_index, "entry": None if entry is None else vars(entry)}
+
+    def go_on_behind(self, made: StateDict) -> None:
+        """Make the passes to come as if those that `passes_made` told of had been made; samplers stay as they are."""
+        self._view = None
+        entry = made["entry"]
+        self._position = Position(made["passes"], entry=None if entry is None else Entry(**entry))
+
     def __iter__(self) -> Any:
         """Make a pass: the one that was sought, or the next."""
-        position = self._position = self._upcoming()
+        position = self._upcoming()
+        if position.entry is not None and position.entry.unended:
+            self._end_pass(position, position.entry)
+        before, self._position = self._position, position
         position.begun = True
         self._restore(position)
         if self._original is not None:
             return Pass(iter(self._original), position)
+        if self._marked:
+            position.workers = self._states_for(position, before)
         view = self._view_for(position)
-        iterator: Any = iter(view)
+        iterator: Any = as_begun(view, position) if self._streams == "worker" else iter(view)
+        direct = getattr(iterator, "_next_data", None)
+        if position.workers is not None:
+            return MarkedPass(iterator, position, direct, position.workers)
         if self._is_iterable:
             return Pass(iterator, position)
         main: MainProcess | None = view._index_sampler.main
-        direct = getattr(iterator, "_next_data", None)
         return Pass(iterator, position, direct) if main is None else MainPass(iterator, position, direct, main)
+
+    def _end_pass(self, position: Position, entry: Entry) -> None:
+        """Let new workers come to the end of the pass before, as those did whose states they have."""
+        self._position = Position(position.number - 1, entry=Entry(entry.states, entry.turn, entry.started))
+        for _ in self:
+            pass
+        position.entry = None
 
     def _upcoming(self) -> Position:
         """The position that the next iteration starts from."""
@@ -268,8 +321,10 @@ class DataLoader(TorchDataLoader[Any]):
         """The position at a batch of a pass, with what is known of where that pass begins."""
         current, upcoming = self._position, self._upcoming()
         if number == current.number:
-            dataset = None if current.begun else current.dataset
-            return Position(number, consumed, False, False, current.first, current.marks, current.generator, dataset)
+            dataset, entry = (None, None) if current.begun else (current.dataset, current.entry)
+            return Position(
+                number, consumed, False, False, current.first, current.marks, current.generator, dataset, entry
+            )
         if number == upcoming.number:
             return Position(number, consumed, first=upcoming.first, marks=upcoming.marks)
         order = self._order(current)
@@ -280,6 +335,36 @@ class DataLoader(TorchDataLoader[Any]):
         order = Order(self.sampler, self.batch_sampler, size, self._seed_of_keys, self.num_workers == 0)
         order.position = position
         return order
+
+    def _entry_of(self, number: int, consumed: int) -> Entry | None:
+        """What other workers need to go on behind batch `consumed` of a pass; None where they start anew there."""
+        current = self._position
+        states = current.workers
+        if states is None:
+            return current.entry if number == current.number else None
+        if number == current.number and (consumed or self.persistent_workers):
+            return Entry(states.behind(consumed), states.turn(consumed), current.started)
+        if number == current.number + 1 and self.persistent_workers:
+            # Only an iterable dataset has an end of its own, behind the last batch.
+            turn = states.turn(current.consumed) if self._is_iterable else 0
+            return Entry(states.behind(current.consumed), turn, current.started, self._is_iterable)
+        return None
+
+    def _states_for(self, position: Position, before: Position) -> WorkerStates:
+        """The states that the workers of a pass begin with, as far as they are known."""
+        entry = position.entry
+        if entry is not None:
+            return WorkerStates(entry.states, entry.turn, self.num_workers)
+        lived = before.workers if self._view is not None else None
+        if lived is not None:
+            position.started = before.started
+        turn = position.consumed % self.num_workers
+        return WorkerStates({} if lived is None else lived.behind(before.consumed), turn, self.num_workers)
+
+    @property
+    def _marked(self) -> bool:
+        """Whether batches come with the states of their workers: without them nobody could go on."""
+        return self.num_workers > 0 and not self._why_not and (self._streams == "worker" or self._is_iterable)
 
     @property
     def _seed_of_keys(self) -> int | None:
@@ -318,6 +403,8 @@ class DataLoader(TorchDataLoader[Any]):
         changed: dict[str, Any] = {"_iterator": None}
         if not self._is_iterable:
             changed["sampler" if self.batch_sampler is None else "batch_sampler"] = self._order(position)
+        if position.workers is not None:
+            self._mark(changed, position)
         if self._streams == "sample":
             seed = mixed(WORKERS, self._seed or 0, position.number, get_rank())
             changed["generator"] = torch.Generator().manual_seed(seed)
@@ -329,6 +416,19 @@ class DataLoader(TorchDataLoader[Any]):
         view.__dict__.update(self.__dict__)
         view.__dict__.update(changed)
         return view
+
+    def _mark(self, changed: dict[str, Any], position: Position) -> None:
+        """Let workers send their states, and begin with those that the position has."""
+        batched, turn = self.batch_sampler is not None, cast(WorkerStates, position.workers).turn(0)
+        states = {} if position.entry is None else position.entry.states
+        changed |= {
+            "dataset": around(self.dataset, batched),
+            "collate_fn": Marking(self.collate_fn),
+            "worker_init_fn": WorkerEntry(self.worker_init_fn, states, turn),
+        }
+        if self._is_iterable:
+            name = "batch_sampler" if batched else "sampler"
+            changed[name] = Turns(getattr(self, name), batched, turn)
 
 
 @functools.cache

@@ -21,10 +21,10 @@ def obstacle(loader: TorchDataLoader[Any], own_way: bool, streams: str) -> str:
     """
     if own_way:
         return f"{type(loader).__name__} iterates in its own way; drop its __iter__ and _get_iterator."
-    if isinstance(loader.dataset, IterableDataset):
-        return _iterable_obstacle(loader.dataset, loader.num_workers)
     if not getattr(loader, "in_order", True):
         return "in_order=False hands batches out as they come, in an order of chance."
+    if isinstance(loader.dataset, IterableDataset):
+        return _iterable_obstacle(loader.dataset)
     if streams == "worker" and generator_of(loader) is None and _shuffles(loader):
         return (
             f"{type(loader.sampler).__name__} shuffles by torch's global generator. Give it a generator, use a "
@@ -47,9 +47,7 @@ def _shuffles(loader: TorchDataLoader[Any]) -> bool:
     return any(type(sampler) in _SHUFFLING for sampler in samplers)
 
 
-def _iterable_obstacle(dataset: Any, num_workers: int) -> str:
-    if not (hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")):
-        return f"{type(dataset).__name__} is iterable and owns its order. Give it state_dict() and load_state_dict()."
-    if num_workers:
-        return f"the state of {type(dataset).__name__} lives in the worker processes. Use num_workers=0."
-    return ""
+def _iterable_obstacle(dataset: Any) -> str:
+    if hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict"):
+        return ""
+    return f"{type(dataset).__name__} is iterable and owns its order. Give it state_dict() and load_state_dict()."

@@ -12,6 +12,24 @@ from torch.utils.data import BatchSampler
 
 from ._samplers import DefaultSampler, InfiniteSampler
 from ._streams import ORDER, SAMPLE, STEP, Keys, MainProcess, Streams, isolated, mixed
+from ._worker_states import Skip, WorkerStates
+
+
+@dataclass
+class Entry:
+    """What workers start from that go on where others stood.
+
+    Attributes:
+        states: by the worker's number.
+        turn: the worker whose turn is next.
+        started: state of torch's generator when the others were started; a worker without a state takes its seed of it.
+        unended: whether the pass before has yet to come to its end in the workers.
+    """
+
+    states: dict[int, Any]
+    turn: int
+    started: torch.Tensor | None
+    unended: bool = False
 
 
 @dataclass
@@ -27,6 +45,9 @@ class Position:
         marks: states of an endless sampler's generator by cycle.
         generator: state of the sampler's own generator at the start of the pass.
         dataset: state of an iterable dataset that the next iteration starts from.
+        entry: what the workers of the next iteration start from, where they do not start anew.
+        started: state of torch's generator when the workers were started.
+        workers: states of the workers during the pass, where their batches bring them along.
     """
 
     number: int = 0
@@ -37,6 +58,9 @@ class Position:
     marks: dict[int, torch.Tensor] = field(default_factory=dict)
     generator: torch.Tensor | None = None
     dataset: Any = None
+    entry: Entry | None = None
+    started: torch.Tensor | None = None
+    workers: WorkerStates | None = None
 
 
 class Order:
@@ -66,7 +90,9 @@ class Order:
     def __iter__(self) -> Iterator[Any]:
         position = self.position
         if self.seed is None:
-            return self._plain(position)
+            turns = 0 if position.workers is None else position.workers.turn(0)
+            empty: list[Any] = [[] if self.batched else Skip() for _ in range(turns)]
+            return chain(empty, self._plain(position)) if empty else self._plain(position)
         items = self._keyed(position, Keys(Streams(SAMPLE, self.seed, position.number), self.size))
         if not self.in_main:
             return items

@@ -9,6 +9,7 @@ from torch.autograd import profiler
 
 from ._order import Position
 from ._streams import MainProcess
+from ._worker_states import WorkerStates
 
 
 class Pass(Iterator[Any]):
@@ -48,3 +49,19 @@ class MainPass(Pass):
             return super().__next__()
         finally:
             self._leave()
+
+
+class MarkedPass(Pass):
+    """A pass whose batches come with the states of the workers that made them."""
+
+    def __init__(self, batches: Iterator[Any], position: Position, direct: Any, states: WorkerStates) -> None:
+        super().__init__(batches, position, direct)
+        self._states, self._empty = states, states.turn(0)
+
+    def __next__(self) -> Any:
+        for _ in range(self._empty):
+            self._recorded()
+        self._empty = 0
+        batch, worker, state = super().__next__()
+        self._states.note(self._position.consumed - 1, worker, state)
+        return batch

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import warnings
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,3 +29,11 @@ def worker_init_fn(
     torch.manual_seed(own)
     if disable_subprocess_warning and worker_id != 0:
         warnings.simplefilter("ignore")
+
+
+def reseeded(init: Any, old: int | None, seed: int) -> Any:
+    """`init` with another seed, where it is the function above with the old one; anything else as it is."""
+    given = getattr(init, "keywords", {})
+    if getattr(init, "func", None) is worker_init_fn and given.get("seed") == old:
+        return partial(worker_init_fn, **{**given, "seed": seed})
+    return init

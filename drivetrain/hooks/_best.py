@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError, MetricError, NotFoundError, did_you_mean
 
@@ -112,3 +112,39 @@ def score_of(metrics: Mapping[str, Any], key: str, argument: str = "save_best") 
     if not issubclass(type(value), numbers.Real):
         raise MetricError(f"{argument}={key!r} needs a single number, got {value!r} of type {type(value).__name__}.")
     return value if type(value) is int else float(value)
+
+
+class Entry(NamedTuple):
+    """A result that is among the best of its metric."""
+
+    score: float
+    path: str | None
+
+
+class Entered(NamedTuple):
+    """The best of a metric, the best one first, and the files that a new result drove out."""
+
+    ranking: list[Entry]
+    dropped: list[str]
+
+
+def enter(ranking: list[Entry], new: Entry, most: int, better: Callable[[Any, Any], bool]) -> Entered | None:
+    """Let a result in among the best `most`, behind its equals.
+
+    Args:
+        ranking: the best so far, the best one first.
+        new: the result.
+        most: how many stay.
+        better: whether its first argument is better than its second.
+
+    Returns:
+        None for a result that is not among them; not a number never is.
+    """
+    same = [entry for entry in ranking if entry.path == new.path]
+    rivals = [entry for entry in ranking if entry.path != new.path]
+    place = next((at for at, entry in enumerate(rivals) if better(new.score, entry.score)), len(rivals))
+    is_number = new.score == new.score
+    if not is_number or place >= most or any(not better(new.score, entry.score) for entry in same):
+        return None
+    ordered = [*rivals[:place], new, *rivals[place:]]
+    return Entered(ordered[:most], [entry.path for entry in ordered[most:] if entry.path])

@@ -2,23 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
+import secrets
+import shutil
+import time
 from collections import deque
 from collections.abc import Sequence
 from logging import Logger
 from typing import Any
 
 from drivetrain.checkpoint import _load_checkpoint, serialize_checkpoint
-from drivetrain.dist import master_only
-from drivetrain.fileio import isfile, join_path, put, remove
+from drivetrain.dist import all_gather_object, master_only
+from drivetrain.errors import ArgumentError, ArgumentTypeError
+from drivetrain.fileio import atomic_write, isfile, join_path, put, remove
 
 StorageArgs = dict[str, Any] | None
+_HALF = re.compile(r"^\..+\.(\d+)-[0-9a-f]{8}\.tmp$")
+_ABANDONED = 600  # seconds; the file may be one that another machine is writing
 
 
 def take_surplus(ids: deque[int], most: int) -> list[int]:
     """Take the oldest of `ids` out until `most` are left; those taken out. With `most` <= 0 all stay."""
     return [ids.popleft() for _ in range(max(0, len(ids) - most))] if most > 0 else []
+
+
+def check_kept(keep_best: int, keep_every: int | None, on_busy: str) -> None:
+    """Refuse what `CheckpointHook` cannot follow.
+
+    Raises:
+        ArgumentTypeError: a number is no whole number.
+        ArgumentError: it is less than 1, or `on_busy` is neither 'wait' nor 'drop'.
+    """
+    for name, value in (("keep_best", keep_best), ("keep_every", 1 if keep_every is None else keep_every)):
+        if type(value) is not int:
+            raise ArgumentTypeError(f"{name} takes a whole number, got {value!r} of type {type(value).__name__}.")
+        if value < 1:
+            raise ArgumentError(f"{name} takes a number of at least 1, got {value}.")
+    if on_busy not in ("wait", "drop"):
+        raise ArgumentError(f"on_busy takes 'wait' or 'drop', got {on_busy!r}.")
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is set in any process of the run."""
+    return any(all_gather_object(flag))
+
+
+@master_only
+def link_file(folder: str, source: str, name: str) -> None:
+    """Let the file `source` of a local folder have a second name there; a copy, where links cannot be made."""
+    folder = os.path.expanduser(folder)
+    origin, target = os.path.join(folder, source), os.path.join(folder, name)
+    temporary = os.path.join(folder, f".{name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        os.link(origin, temporary)
+    except OSError:
+        with open(origin, "rb") as read, atomic_write(target) as write:
+            shutil.copyfileobj(read, write, 1 << 20)
+        return
+    os.replace(temporary, target)
+
+
+@master_only
+def sweep(folder: str) -> None:
+    """Delete what a killed process of ours left half written in a local folder, long ago."""
+    with contextlib.suppress(OSError), os.scandir(os.path.expanduser(folder)) as entries:
+        for entry in entries:
+            found = _HALF.search(entry.name)
+            if found and time.time() - entry.stat().st_mtime > _ABANDONED and not _is_another(int(found[1])):
+                os.unlink(entry.path)
+
+
+def _is_another(process: int) -> bool:
+    """Whether another process of this machine has the number; our own may be that of the killed one, in a container."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @master_only

@@ -12,6 +12,7 @@ from drivetrain.errors import ArgumentError, ArgumentTypeError
 from drivetrain.fileio import dump, put
 from drivetrain.registry import HOOKS
 from drivetrain.typing import RunnerLike
+from drivetrain.utils import Interval, Ticker
 
 from .hook import DATA_BATCH, Hook
 
@@ -29,7 +30,8 @@ class LoggerHook(Hook):
     `<log_dir>/<timestamp>.json`, as one object.
 
     Args:
-        interval: batches between two lines; each line costs one read of the device.
+        interval: batches between two lines, or an interval such as '0.25ep' or '1min'; each line costs one read of the
+            device.
         ignore_last: at the end of an epoch, do not log the batches after the last full interval, unless the epoch is
             shorter than one interval.
         interval_exp_name: steps between two reminders of the experiment's name.
@@ -49,7 +51,7 @@ class LoggerHook(Hook):
 
     def __init__(
         self,
-        interval: int = 10,
+        interval: Union[int, str] = 10,  # noqa: UP007
         ignore_last: bool = True,
         interval_exp_name: int = 1000,
         out_dir: str | Path | None = None,
@@ -59,7 +61,13 @@ class LoggerHook(Hook):
         log_metric_by_epoch: bool = True,
         backend_args: dict[str, Any] | None = None,
     ) -> None:
-        self.interval = _checked_interval("interval", interval)
+        self._every = Interval.parse("interval", interval) if type(interval) is str else None
+        whole = interval if self._every is None else self._every.iterations
+        # What is no number of batches is asked about at the end of each.
+        self._every = None if whole is not None else self._every
+        self.interval: Any = self._every if whole is None else _checked_interval("interval", whole)
+        self._tickers: dict[str, Ticker] = {}
+        self._clock: dict[str, Any] | None = None
         self.interval_exp_name = _checked_interval("interval_exp_name", interval_exp_name)
         if type(ignore_last) is not bool:
             raise ArgumentTypeError(f"ignore_last must be a bool, got {ignore_last!r}.")
@@ -96,7 +104,8 @@ class LoggerHook(Hook):
         at_end = batches == self._epoch_length
         if at_end or (runner.iter + 1) % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}")
-        if batches % self.interval == 0 or (at_end and self._logs_rest(batches)):
+        due = batches % self.interval == 0 if self._every is None else self._passed_in_training(runner)
+        if due or (at_end and self._logs_rest(batches)):
             tag, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
             runner.logger.info(line)
             runner.visualizer.add_scalars(tag, step=runner.iter + 1, file_path=self.json_log_path)
@@ -146,11 +155,42 @@ class LoggerHook(Hook):
             runner.logger.info(f"{path} was removed because keep_local is False; its copy is {target}.")
 
     def _logs_rest(self, batches: int) -> bool:
-        return not self.ignore_last or batches <= self.interval
+        return not self.ignore_last or (self._every is None and batches <= self.interval)
+
+    def _passed_in_training(self, runner: RunnerLike) -> bool:
+        ticker = self._tickers.get("train")
+        if ticker is None:
+            ticker = self._tickers["train"] = self._new_ticker(runner, "train")
+            if self._clock is not None:
+                ticker.load_state_dict(self._clock)
+        return ticker.due(runner.iter + 1)
+
+    def _passed_in(self, runner: RunnerLike, mode: str, batch_idx: int) -> bool:
+        """In a validation or test each run over the loader begins anew."""
+        if batch_idx == 0 or mode not in self._tickers:
+            self._tickers[mode] = self._new_ticker(runner, mode)
+        return self._tickers[mode].due(batch_idx + 1)
+
+    def _new_ticker(self, runner: RunnerLike, mode: str) -> Ticker:
+        return Ticker(self.interval, _length(getattr(runner, f"{mode}_dataloader")))
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long ago the last line of training was, where lines come by time."""
+        ticker = self._tickers.get("train")
+        return {} if ticker is None else ticker.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._clock = dict(state) or None
+        self._tickers.pop("train", None)
 
     def _log_evaluation(self, runner: RunnerLike, mode: str, batch_idx: int) -> None:
         self._passed[mode] = batch_idx + 1
-        if self.every_n_inner_iters(batch_idx, self.interval):
+        if self._every is None:
+            due = self.every_n_inner_iters(batch_idx, self.interval)
+        else:
+            due = self._passed_in(runner, mode, batch_idx)
+        if due:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, mode)
             runner.logger.info(line)
 

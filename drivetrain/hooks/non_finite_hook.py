@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any
 
-from drivetrain.checkpoint import find_latest_checkpoint
+from drivetrain.checkpoint import find_good_checkpoint, wait_for_saves
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NonFiniteError, did_you_mean
 from drivetrain.registry import HOOKS
 from drivetrain.typing import RunnerLike, StateDict
@@ -155,7 +155,8 @@ class NonFiniteHook(Hook):
                 f"{reason}. The run went back {self.max_rollbacks} times already (max_rollbacks): it does not get past "
                 f"this point. {_ADVICE}"
             )
-        path = None if _record_of(runner) == self._first_record else find_latest_checkpoint(runner.work_dir)
+        wait_for_saves()
+        path = None if _record_of(runner) == self._first_record else find_good_checkpoint(runner.work_dir)
         if path is None:
             raise NonFiniteError(
                 f"{reason}, and policy='rollback' finds no checkpoint of this run in {runner.work_dir} to go back to. "
@@ -182,13 +183,14 @@ class NonFiniteHook(Hook):
             runner.logger.warning(f"{_place(findings[0], step)}: {in_words(findings)}.")
             return
         first = deciding[0]
-        self._act(
-            runner, f"{_place(first, step)}: {in_words(found for found in findings if found.step == first.step)}", step
-        )
+        named = in_words(found for found in findings if found.step == first.step)
+        self._act(runner, f"{_place(first, step)}: {named}", step, first.step)
 
-    def _act(self, runner: RunnerLike, reason: str, step: int) -> None:
+    def _act(self, runner: RunnerLike, reason: str, step: int, first: int | None = None) -> None:
         if self.policy != "rollback":
-            raise NonFiniteError(f"{reason}. {_ADVICE}")
+            error = NonFiniteError(f"{reason}. {_ADVICE}")
+            error.step = first
+            raise error
         self._guarded_until = max(self._guarded_until, step)
         raise RollBack(self, reason)
 

@@ -16,6 +16,11 @@ from drivetrain.checkpoint import save_checkpoint as save_checkpoint
 from drivetrain.checkpoint import weights_to_cpu as weights_to_cpu
 
 from ._environment import set_random_seed as set_random_seed
+from ._replay import Replay as Replay
+from ._replay import load_capsule as load_capsule
+from ._replay import replay_from_checkpoint as replay_from_checkpoint
+from ._replay import replay_step as replay_step
+from ._signals import TrainingInterrupted as TrainingInterrupted
 from .activation_checkpointing import turn_on_activation_checkpointing as turn_on_activation_checkpointing
 from .activation_checkpointing import wrap_forward as wrap_forward
 from .amp import autocast as autocast

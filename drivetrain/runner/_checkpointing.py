@@ -9,23 +9,33 @@ from typing import Any
 from drivetrain.checkpoint import (
     _load_checkpoint,
     _load_checkpoint_to_model,
-    find_latest_checkpoint,
+    find_good_checkpoint,
     save_checkpoint,
+    wait_for_saves,
 )
-from drivetrain.dist import barrier, is_main_process
+from drivetrain.dist import barrier, broadcast_object_list, is_main_process
 from drivetrain.errors import ArgumentTypeError, CheckpointError, MissingFileError
 from drivetrain.fileio import join_path
 from drivetrain.hooks import EMAHook
 from drivetrain.typing import StateDict
 
-from ._state import collect_meta, collect_run_state, collect_schedulers, restore_run_state, restore_schedulers
+from ._refusal import clearly
+from ._state import (
+    collect_meta,
+    collect_run_state,
+    collect_schedulers,
+    restore_run_state,
+    restore_schedulers,
+    restore_window,
+)
 
 
 def load_or_resume(runner: Any, load_from: str | None, resume: bool) -> None:
     """Start from a file if the user asked for one.
 
-    With `resume`, the whole state: from `load_from`, or from the newest checkpoint in `work_dir`; when there is none,
-    the run starts fresh and says so. Without, only the weights of `load_from`.
+    With `resume`, the whole state: from `load_from`, or from the newest whole checkpoint of `work_dir`; when there is
+    none, the run starts fresh and says so; when all are damaged, it does not start. Without, only the weights of
+    `load_from`.
     """
     if resume:
         path = load_from or _latest(runner)
@@ -57,7 +67,21 @@ def check_start(load_from: str | None, resume: bool) -> None:
 
 
 def _latest(runner: Any) -> str | None:
-    path = find_latest_checkpoint(runner.work_dir)
+    """The newest good checkpoint of the run; the main process looks, so that all take the same.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none is whole.
+    """
+    found: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            found = [find_good_checkpoint(runner.work_dir), None]
+        except CheckpointError as error:
+            found = [None, str(error)]
+    broadcast_object_list(found)
+    path: str | None = found[0]
+    if found[1] is not None:
+        raise CheckpointError(found[1])
     if path is None:
         runner.logger.info(f"resume=True, and {runner.work_dir} holds no checkpoint: starting from the beginning.")
     return path
@@ -67,6 +91,7 @@ def load_weights(
     runner: Any, filename: str, map_location: str | Callable[..., Any], strict: bool, revise_keys: list[Any]
 ) -> StateDict:
     """Load the weights of `filename` into the model; returns the whole checkpoint."""
+    wait_for_saves()
     checkpoint = _load_checkpoint(filename, map_location=map_location)
     runner.call_hook("after_load_checkpoint", checkpoint=checkpoint)
     model = runner.strategy.unwrap(runner.model)
@@ -74,6 +99,7 @@ def load_weights(
     return checkpoint
 
 
+@clearly
 def resume_run(
     runner: Any,
     filename: str,
@@ -106,6 +132,7 @@ def resume_run(
         runner.message_hub.load_state_dict(checkpoint["message_hub"])
     if resume_optimizer and runner.optim_wrapper is not None and "optimizer" in checkpoint:
         runner.strategy.load_optim_state_dict(runner.built_optim_wrapper(), checkpoint["optimizer"])
+        restore_window(runner, checkpoint.get("drivetrain") or {})
     if resume_param_scheduler and runner.param_schedulers is not None and "param_schedulers" in checkpoint:
         restore_schedulers(runner.built_param_schedulers(), checkpoint["param_schedulers"])
     restore_run_state(runner, checkpoint.get("drivetrain") or {}, meta["epoch"], meta["iter"])

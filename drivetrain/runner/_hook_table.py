@@ -32,6 +32,7 @@ class HookTable:
     def __init__(self) -> None:
         self.hooks: list[Hook] = []
         self._plan: dict[str, tuple[_BoundHook, ...]] = {}
+        self._last: dict[str, _BoundHook] = {}
 
     def register(self, hook: Hook | ConfigType, priority: int | str | Priority | None = None) -> Hook:
         """Add a hook or its config; of equal priority, the one registered first runs first.
@@ -56,13 +57,23 @@ class HookTable:
 
     def replan(self) -> None:
         """Forget the plan: hooks or their methods have changed."""
-        self._plan.clear()
+        self._plan = {}  # a new one: whoever is about to write into the old one writes what is no longer so
+
+    def call_last(self, methods: dict[str, _BoundHook]) -> None:
+        """From its next call on, end each of these points with this method. A signal handler may call it."""
+        self._last = methods
+        self.replan()
+
+    def drop_last(self) -> None:
+        """Take back what `call_last` has set."""
+        self.call_last({})
 
     def call(self, point: str, runner: Any, kwargs: dict[str, Any]) -> None:
         """Call every hook that overrides `point`, in order."""
-        methods = self._plan.get(point)
+        plan = self._plan
+        methods = plan.get(point)
         if methods is None:
-            methods = self._plan[point] = self._methods_of(point)
+            methods = plan[point] = self._methods_of(point)
         for method in methods:
             try:
                 method(runner, **kwargs)
@@ -89,7 +100,7 @@ class HookTable:
             raise HookError(
                 f"{point!r} is no hook point, and no registered hook defines it.{did_you_mean(point, Hook.stages)}"
             )
-        return methods
+        return (*methods, self._last[point]) if point in self._last else methods
 
 
 def _warn_of_near_misses(hook: Hook) -> None:

@@ -65,8 +65,9 @@ def run_training(runner: Any, loop: Any) -> Any:
     while True:
         runner.optim_wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
         try:
-            with runner.performance.around_training(runner), counted_losses(runner):
-                return loop.run()
+            with runner.crash_guard.around_training(runner, loop), runner.performance.around_training(runner):
+                with counted_losses(runner), runner.crash_guard.noting(loop):
+                    return loop.run()
         except RollBack as request:
             hook, reason = request.hook, str(request)
         hook.roll_back(runner, reason)

@@ -96,12 +96,16 @@ def _warn_of_changes(scheduler: Any, saved: StateDict) -> None:
 
 def collect_run_state(runner: Any) -> StateDict:
     """What the contract's keys do not hold: random states, positions, states of hooks."""
-    return {
+    state = {
         "format": FORMAT,
         "random": random_state(),
         "train_loop": _state_of(runner.train_loop),
         "hooks": _hook_states(runner.hooks),
     }
+    if hasattr(runner.val_dataloader, "passes_made"):
+        state["val_loader"] = runner.val_dataloader.passes_made()
+    window = _open_window(runner.optim_wrapper)
+    return state if window is None else {**state, "window": window}
 
 
 def restore_run_state(runner: Any, state: StateDict, epoch: int, iteration: int) -> None:
@@ -117,12 +121,29 @@ def restore_run_state(runner: Any, state: StateDict, epoch: int, iteration: int)
         )
     if hasattr(runner.train_loop, "load_position"):
         runner.train_loop.load_position(epoch, iteration, state.get("train_loop"))
+    if "val_loader" in state and hasattr(runner.val_dataloader, "go_on_behind"):
+        runner.val_dataloader.go_on_behind(state["val_loader"])
     saved = state.get("hooks", {})
     for name, hook in _stateful_hooks(runner.hooks):
         if name in saved:
             hook.load_state_dict(saved[name])
     if "random" in state:
         restore_random_state(state["random"])
+
+
+def restore_window(runner: Any, state: StateDict) -> None:
+    """Go on inside an accumulation window that was open at the save, with its gradients.
+
+    Raises:
+        CheckpointError: the gradients are of other parameters.
+    """
+    wrapper = runner.optim_wrapper
+    if hasattr(wrapper, "load_window_state"):
+        wrapper.load_window_state(state.get("window"))
+
+
+def _open_window(wrapper: Any) -> StateDict | None:
+    return wrapper.window_state() if hasattr(wrapper, "window_state") else None
 
 
 def random_state() -> StateDict:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -29,11 +30,13 @@ from . import _arguments as arguments
 from . import _build as build
 from . import _checkpointing as checkpointing
 from . import _stages as stages
+from ._capsule import CrashGuard
 from ._environment import describe_environment, set_random_seed, setup_process, time_of_start
 from ._from_config import FromConfig
 from ._hook_table import HookTable
 from ._performance import Performance
 from ._precision import Precision
+from ._signals import Endings
 from .log_processor import LogProcessor
 from .loops import BaseLoop
 from .priority import Priority
@@ -98,6 +101,11 @@ class Runner:
             where it changes nothing else; True says in the log why not where it would; False does not.
         precision: 'fp32', 'bf16' or 'fp16' for train, val and test. None leaves it to `AmpOptimWrapper` and to `fp16`
             of the val and test loops.
+        signals: after SIGTERM, SIGUSR1 or SIGINT, save at the step's end and leave `train` (exit codes 143, 75, 130).
+            A dict holds `names` and `requeue` (with code 75, give a Slurm job back to its queue); False does nothing.
+        max_time: do so, with exit code 75, when `train` has run for this long: `'11h50min'`, seconds or a `timedelta`.
+        capsule: when a step fails, write its batch and the state it began with to `crash_<iter>.capsule` in `work_dir`,
+            for `drivetrain replay`. False does not; a dict holds `keep` (2), `max_bytes` (1 GiB of state) and `rng`.
 
     Raises:
         ArgumentError: parts that belong together are incomplete, or a value is wrong.
@@ -144,6 +152,9 @@ class Runner:
         graph: bool | dict[str, Any] = False,
         prefetch: bool | None = None,
         precision: str | None = None,
+        signals: bool | dict[str, Any] = True,
+        max_time: str | float | timedelta | None = None,
+        capsule: bool | dict[str, Any] = True,
     ) -> None:
         self._keep_parts(locals())
         self._randomness_cfg = arguments.check_randomness(randomness)
@@ -152,6 +163,7 @@ class Runner:
         self.precision = Precision.of(precision, val_cfg=val_cfg, test_cfg=test_cfg)
         prepared = self.precision.prepare_optimizer(self.performance.prepare_optimizer(optim_wrapper))
         self.optim_wrapper: Any = prepared
+        self.crash_guard = CrashGuard.parse(capsule)
         checkpointing.check_start(load_from, resume)
         self._load_from, self._resume, self._launcher = load_from, resume, launcher
         self._has_loaded = False
@@ -165,6 +177,7 @@ class Runner:
         os.makedirs(self._work_dir, exist_ok=True)
         self.strategy: Strategy = _build_strategy(strategy)
         self.setup_env(env_cfg)
+        self._endings = Endings.parse(signals, max_time, self.distributed)
         self.set_randomness(**self._randomness_cfg)
         self._experiment_name = arguments.name_of_run(experiment_name, self.cfg, self._timestamp)
         self._log_dir = os.path.join(self._work_dir, self._timestamp)
@@ -301,7 +314,8 @@ class Runner:
     test_evaluator = _of_loop("test_loop", "evaluator", "The evaluator of the test loop.", None)
 
     def train(self) -> nn.Module:
-        """Train, with validation where it is configured; returns the model."""
+        """Train and validate; returns the model, or raises `TrainingInterrupted` once saved, where told to end."""
+        began = time.monotonic()
         stages.check_configured(self, "train")
         if self._val_loop is not None:
             stages.check_configured(self, "val")
@@ -316,7 +330,8 @@ class Runner:
             self._init_model_weights()
             self._said.turn_on(self.strategy.unwrap(self.model))
             self.load_or_resume()
-            model: nn.Module = stages.run_training(self, loop)
+            with self._endings.around(self, began):
+                model: nn.Module = stages.run_training(self, loop)
             self.call_hook("after_run")
         return model
 

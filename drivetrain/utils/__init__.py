@@ -4,6 +4,9 @@ from .alias import is_alias_active as is_alias_active
 from .deprecation import deprecated_api_warning as deprecated_api_warning
 from .deprecation import deprecated_function as deprecated_function
 from .imports import import_modules_from_strings as import_modules_from_strings
+from .interval import Interval as Interval
+from .interval import Ticker as Ticker
+from .interval import parse_duration as parse_duration
 from .manager import ManagerMeta as ManagerMeta
 from .manager import ManagerMixin as ManagerMixin
 from .objects import get_object_from_string as get_object_from_string

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,7 +136,8 @@ def test_the_log_says_when_and_what(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_only_the_newest_stay_and_the_file_itself_knows_which(tmp_path: Path) -> None:
     runner = FakeRunner(tmp_path).train(CheckpointHook(interval=1, max_keep_ckpts=2), [])
     assert files(tmp_path) == ["epoch_3.pth", "epoch_4.pth", "last_checkpoint"]
-    assert runner.infos() == {"keep_ckpt_ids": [3, 4], "last_ckpt": str(tmp_path / "epoch_4.pth")}
+    newest = str(tmp_path / "epoch_4.pth")
+    assert runner.infos() == {"keep_ckpt_ids": [3, 4], "last_ckpt": newest, "surplus_ckpts": ["epoch_2.pth"]}
     inside = _load_checkpoint(tmp_path / "epoch_4.pth")["message_hub"]["runtime_info"]
     assert inside["keep_ckpt_ids"] == [3, 4]
 
@@ -169,18 +172,78 @@ def test_the_best_replaces_the_former_best_and_is_complete(tmp_path: Path) -> No
     assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "epoch_4.pth")
 
 
-def test_the_regular_file_of_the_same_step_is_written_again_and_knows_the_best(tmp_path: Path) -> None:
-    runner = FakeRunner(tmp_path).train(CheckpointHook(interval=2, save_best="acc"), [0.1, 0.5, 0.6, 0.2])
+def test_the_best_and_the_regular_file_of_a_step_are_one_file_that_knows_the_best(tmp_path: Path) -> None:
+    runner = FakeRunner(tmp_path).train(CheckpointHook(interval=2, save_best=["acc", "auc"]), BOTH)
     assert [name for name, _ in runner.saves] == [
         "best_acc_epoch_1.pth",
         "epoch_2.pth",
         "best_acc_epoch_2.pth",
-        "epoch_2.pth",
         "best_acc_epoch_3.pth",
         "epoch_4.pth",
     ]
     second = _load_checkpoint(tmp_path / "epoch_2.pth")
-    assert second["message_hub"]["runtime_info"]["best_score"] == 0.5 and second["meta"] == {"epoch": 2, "iter": 4}
+    assert second["message_hub"]["runtime_info"]["best_score_acc"] == 0.5
+    assert second["meta"] == {"epoch": 2, "iter": 4}
+    assert os.path.samefile(tmp_path / "best_auc_epoch_2.pth", tmp_path / "epoch_2.pth")
+    assert not list(tmp_path.glob(".*"))
+
+
+BOTH = [{"acc": acc, "auc": auc} for acc, auc in [(0.1, 0.1), (0.5, 0.9), (0.6, 0.5), (0.2, 0.5)]]
+
+
+def test_where_links_cannot_be_made_the_file_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: Any) -> None:
+        raise PermissionError("links are not supported here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    FakeRunner(tmp_path, 2).train(CheckpointHook(interval=2, save_best=["acc", "auc"]), BOTH)
+    one, two = tmp_path / "best_auc_epoch_2.pth", tmp_path / "epoch_2.pth"
+    assert not os.path.samefile(one, two) and one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ([0.1, 0.5, 0.3, 0.4], [2, 4]),
+        ([0.5, 0.5, 0.5, 0.5], [1, 2]),
+        ([0.4, 0.3, 0.2, 0.1], [1, 2]),
+        ([float("nan"), 0.1, float("nan"), float("nan")], [2]),
+    ],
+)
+@pytest.mark.parametrize("stop", [None, 2])
+def test_the_best_few_stay(tmp_path: Path, scores: list[float], kept: list[int], stop: int | None) -> None:
+    def hook() -> CheckpointHook:
+        return CheckpointHook(interval=1, max_keep_ckpts=1, save_best="acc", keep_best=2)
+
+    runner = FakeRunner(tmp_path)
+    if stop:
+        runner.max_epochs = stop
+        runner.train(hook(), scores)
+        runner = FakeRunner(tmp_path).resume(str(tmp_path / f"epoch_{stop}.pth"))
+    runner.train(hook(), scores)
+    assert files(tmp_path) == [*(f"best_acc_epoch_{epoch}.pth" for epoch in kept), "epoch_4.pth", "last_checkpoint"]
+    best = max(kept, key=lambda epoch: (scores[epoch - 1], -epoch))
+    assert runner.infos()["best_ckpt"] == str(tmp_path / f"best_acc_epoch_{best}.pth")
+    assert runner.infos()["best_score"] == scores[best - 1]
+
+
+def test_every_mth_stays_for_ever(tmp_path: Path) -> None:
+    hook = CheckpointHook(interval=1, max_keep_ckpts=2, keep_every=4)
+    FakeRunner(tmp_path, 11).train(hook, [])
+    assert files(tmp_path) == ["epoch_10.pth", "epoch_11.pth", "epoch_4.pth", "epoch_8.pth", "last_checkpoint"]
+
+
+def test_what_a_killed_process_left_half_written_goes_after_a_while(tmp_path: Path) -> None:
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    old = tmp_path / f".epoch_1.pth.{int(child.stdout)}-0123abcd.tmp"
+    of_another = tmp_path / f".epoch_1.pth.{os.getppid()}-0123abcd.tmp"
+    new = tmp_path / f".epoch_2.pth.{int(child.stdout)}-0123abcd.tmp"
+    for path in (old, of_another, new):
+        path.write_bytes(b"half")
+    for path in (old, of_another):
+        os.utime(path, (1, 1))
+    FakeRunner(tmp_path).train(CheckpointHook(interval=-1, save_last=False), [])
+    assert files(tmp_path) == sorted([of_another.name, new.name])
 
 
 def test_several_metrics_have_a_best_each(tmp_path: Path) -> None:

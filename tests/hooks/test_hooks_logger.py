@@ -189,7 +189,9 @@ def test_without_out_dir_the_run_just_ends(runner: Any) -> None:
     ("kwargs", "error", "text"),
     [
         ({"interval": 0}, ArgumentError, "interval must be at least 1"),
+        ({"interval": 5.0}, ArgumentTypeError, "interval must be an int"),
         ({"interval": "5"}, ArgumentTypeError, "interval must be an int"),
+        ({"interval": "5steps"}, ArgumentError, "Did you mean '5it'"),
         ({"interval_exp_name": -1}, ArgumentError, "interval_exp_name must be at least 1"),
         ({"ignore_last": 3}, ArgumentTypeError, "ignore_last must be a bool"),
         ({"out_dir": 5}, ArgumentTypeError, "out_dir must be a str or Path"),

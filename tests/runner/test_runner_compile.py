@@ -434,7 +434,6 @@ def test_a_promise_does_not_hold_for_a_forward_written_anew():
     assert not promises(patched, "pure")
 
 
-@pytest.mark.slow
 def test_inductor_trains_within_rounding_of_eager(tmp_path):
     # Inductor fuses and reorders sums of float32, and draws dropout from a generator of its own: none here.
     runs = []

@@ -27,6 +27,9 @@ class WindowCounts:
     Raises:
         ArgumentTypeError: neither a name nor a function.
         ArgumentError: the name holds 'loss', and so would be minimised.
+
+    Attributes:
+        total: the counts of the open window together; None at its start.
     """
 
     def __init__(self, normalise_by: NormaliseBy) -> None:
@@ -42,7 +45,7 @@ class WindowCounts:
             )
         self.normalise_by = normalise_by
         self._next: Any = None
-        self._total: Any = None
+        self.total: Any = None
 
     def set(self, count: Any) -> None:
         """The count of the next loss: a number or a scalar tensor, best on the loss's device."""
@@ -83,12 +86,12 @@ class WindowCounts:
 
     def add(self) -> None:
         """Add the count of the loss that backward has just seen to the window's."""
-        self._total = self._next if self._total is None else self._total + self._next
+        self.total = self._next if self.total is None else self.total + self._next
         self._next = None
 
     def divide(self, parameters: Sequence[nn.Parameter]) -> None:
         """End the window: divide the gradients of `parameters` by its count; of a window that counts none they stay."""
-        total, self._total = self._total, None
+        total, self.total = self.total, None
         if total is None:
             return
         total = torch.where(total == 0, torch.ones_like(total), total) if torch.is_tensor(total) else total or 1

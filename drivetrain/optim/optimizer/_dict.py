@@ -148,6 +148,20 @@ class OptimWrapperDict(OptimWrapper):
         for name, state in state_dict.items():
             self.optim_wrappers[name].load_state_dict(state)
 
+    def window_state(self) -> StateDict | None:
+        """What the open accumulation windows have gathered, by the wrapper's name; None where none is open."""
+        states = {name: wrapper.window_state() for name, wrapper in self.optim_wrappers.items()}
+        return {name: state for name, state in states.items() if state is not None} or None
+
+    def load_window_state(self, state: StateDict | None) -> None:
+        """Go on inside the windows that were saved.
+
+        Raises:
+            CheckpointError: the gradients are of other parameters.
+        """
+        for name, wrapper in self.optim_wrappers.items():
+            wrapper.load_window_state((state or {}).get(name))
+
     def items(self) -> Iterator[tuple[str, OptimWrapper]]:
         """Names and wrappers, in order."""
         yield from self.optim_wrappers.items()

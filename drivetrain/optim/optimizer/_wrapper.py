@@ -21,6 +21,7 @@ from ._clip import parse_clip_grad
 from ._counts import NormaliseBy, WindowCounts
 from ._guard import flag_of, is_recorded, non_finite_flag, step_if_finite
 from ._quick_step import quick_step, quick_zero_grad
+from ._window import gradients_of, is_of_this_window, restore_gradients
 
 NOTHING: AbstractContextManager[None] = nullcontext()
 """The context of a step that needs none; one object for all, since it holds no state."""
@@ -68,6 +69,7 @@ class OptimWrapper(BaseOptimWrapper):
     skipped_in_row: int = 0
     skip_non_finite: bool = False
     _updates_known: bool = True
+    _resumed_count: int | None = None
 
     def __init__(
         self,
@@ -182,7 +184,8 @@ class OptimWrapper(BaseOptimWrapper):
             init_counts: losses seen so far, more than 0 after a resume.
             max_counts: losses of the whole run, or -1 when that is unknown.
         """
-        self._inner_count = init_counts
+        self._inner_count = init_counts if self._resumed_count is None else self._resumed_count
+        self._resumed_count = None
         self._max_counts = max_counts
         if not self._updates_known:
             self.updates, self._updates_known = init_counts // self._accumulative_counts, True
@@ -210,8 +213,12 @@ class OptimWrapper(BaseOptimWrapper):
         return loss / (self._remainder_counts if in_last_window else self._accumulative_counts)
 
     def state_dict(self) -> StateDict:
-        """The optimizer's state, with 'base_param_settings' where there are such settings, and 'updates'."""
-        return {**super().state_dict(), "updates": self.updates}
+        """The optimizer's state, with 'base_param_settings' where there are such settings, and 'updates'.
+
+        In a row of updates that were left out, 'skipped_in_row' says how many these are.
+        """
+        skipped = {"skipped_in_row": self.skipped_in_row} if self.skipped_in_row else {}
+        return {**super().state_dict(), "updates": self.updates, **skipped}
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Take over a state; of a file without 'updates', such as MMEngine's, the losses tell their number.
@@ -220,9 +227,43 @@ class OptimWrapper(BaseOptimWrapper):
             NotFoundError: there is no optimizer state in it.
         """
         state = dict(state_dict)
-        updates = state.pop("updates", None)
+        updates, self.skipped_in_row = state.pop("updates", None), state.pop("skipped_in_row", 0)
         super().load_state_dict(state)
         self.updates, self._updates_known = updates or 0, updates is not None
+
+    def window_state(self) -> StateDict | None:
+        """What an open accumulation window has gathered, for a checkpoint; None between two windows.
+
+        Returns:
+            `accumulative_counts`, `inner_count`, `gradients` in the order of the groups (None where there is none) and
+            `total`, the sum of counts under `normalise_by`. The tensors are the live ones.
+        """
+        if self._accumulative_counts == 1 or self.should_update():
+            return None
+        return {
+            "accumulative_counts": self._accumulative_counts,
+            "inner_count": self._inner_count,
+            "gradients": gradients_of(self.optimizer),
+            "total": None if self._counts is None else self._counts.total,
+        }
+
+    def load_window_state(self, state: StateDict | None) -> None:
+        """Go on inside the window that was saved; with None between two, where no gradient is left of another.
+
+        Raises:
+            CheckpointError: the gradients are of other parameters.
+        """
+        if self._accumulative_counts > 1:
+            self.optimizer.zero_grad()
+        self._inner_count = 0
+        if self._counts is not None:
+            self._counts.total = None
+        if state is None or not is_of_this_window(state, self._accumulative_counts):
+            return
+        restore_gradients(self.optimizer, state["gradients"])
+        self._inner_count = self._resumed_count = state["inner_count"]
+        if self._counts is not None:
+            self._counts.total = state["total"]
 
     @property
     def normalise_by(self) -> NormaliseBy | None:

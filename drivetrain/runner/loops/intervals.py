@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bisect
+from typing import Any
 
 from drivetrain.errors import ArgumentError, ArgumentTypeError
+from drivetrain.utils import Interval
 
 
 def calc_dynamic_intervals(
@@ -28,7 +30,34 @@ def calc_dynamic_intervals(
     return milestones, intervals
 
 
-def interval_at(position: int, milestones: list[int], intervals: list[int]) -> int:
+def plan_validation(
+    val_interval: Any, dynamic_intervals: list[tuple[int, int]] | None, in_epochs: bool
+) -> tuple[list[int], list[Any], Interval | None]:
+    """Milestones, intervals, and the interval where it is none of the contract's.
+
+    Args:
+        val_interval: a number, or text such as '500it', '0.25ep' or '10min'.
+        dynamic_intervals: pairs of a milestone and a number.
+        in_epochs: whether a plain number counts epochs, else iterations.
+
+    Raises:
+        ArgumentError: a value is wrong, or dynamic intervals stand beside one that is not of the loop's own unit.
+    """
+    every = Interval.parse("val_interval", val_interval) if type(val_interval) is str else None
+    own: Any = val_interval if every is None else (every.epochs if in_epochs else every.iterations)
+    if every is None or own is not None:
+        check_interval("val_interval", own)
+        return (*calc_dynamic_intervals(own, dynamic_intervals), None)
+    if dynamic_intervals:
+        unit = "epochs" if in_epochs else "iterations"
+        raise ArgumentError(
+            f"val_interval={val_interval!r} is not a whole number of {unit}, which dynamic_intervals="
+            f"{dynamic_intervals!r} count: give val_interval in {unit}, or leave dynamic_intervals out."
+        )
+    return [0], [every], every
+
+
+def interval_at(position: int, milestones: list[int], intervals: list[Any]) -> Any:
     """The interval that holds at `position` (a 1-based count of epochs or iterations)."""
     return intervals[bisect.bisect(milestones, position) - 1]
 

@@ -10,34 +10,43 @@ from torch.utils.data import DataLoader
 
 from drivetrain.errors import ArgumentError, LossError
 from drivetrain.registry import LOOPS
+from drivetrain.runner._state import random_state, restore_random_state
 from drivetrain.typing import StateDict
+from drivetrain.utils import Ticker
 
 from .base import BaseLoop
-from .intervals import calc_dynamic_intervals, check_count, check_interval, interval_at
+from .intervals import check_count, interval_at, plan_validation
 
 
 class _TrainLoop(BaseLoop):
     """What both loops share: counters, the step, and when validation is due."""
+
+    in_epochs = False
+    """Whether plain numbers count epochs, else iterations."""
+    _max_iters: int
 
     def __init__(
         self,
         runner: Any,
         dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
         val_begin: int,
-        val_interval: int,
+        val_interval: Union[int, str],  # noqa: UP007
         dynamic_intervals: list[tuple[int, int]] | None,
     ) -> None:
-        check_interval("val_interval", val_interval)
         check_count("val_begin", val_begin, least=0)
-        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(val_interval, dynamic_intervals)
+        plan = plan_validation(val_interval, dynamic_intervals, self.in_epochs)
+        self.dynamic_milestones, self.dynamic_intervals, every = plan
         super().__init__(runner, dataloader)
+        # Only for an interval that the contract has not: in other units than the loop's, or in parts of epochs.
+        self._ticker = None if every is None else Ticker(every, _length(self.dataloader) if every.unit == "ep" else 1)
         self._epoch = 0
         self._iter = 0
         self.val_begin = val_begin
-        self.val_interval = val_interval
+        self.val_interval: Any = self.dynamic_intervals[0]
         self.stop_training = False
         self.batches_used: dict[str, int] = {}
         self._validation_checked = 0
+        self._before_validation: StateDict | None = None
         if not hasattr(getattr(self.dataloader, "dataset", None), "metainfo"):
             runner.logger.debug("The training dataset has no metainfo; the visualizer works without.")
         else:
@@ -63,6 +72,7 @@ class _TrainLoop(BaseLoop):
         return {
             "dataloader": self.dataloader.state_dict(**self.batches_used) if known else None,
             "validation_checked": self._validation_checked,
+            **({} if self._ticker is None else {"validation_clock": self._ticker.state_dict()}),
         }
 
     def load_position(self, epoch: int, iteration: int, state: StateDict | None) -> None:
@@ -75,9 +85,20 @@ class _TrainLoop(BaseLoop):
         """
         self._epoch, self._iter = epoch, iteration
         self.batches_used = {}
-        self._validation_checked = (state or {}).get("validation_checked", self._position())
+        self._validation_checked = (state or {}).get("validation_checked", self._count())
+        if self._ticker is not None and "validation_clock" in (state or {}):
+            self._ticker.load_state_dict((state or {})["validation_clock"])
         if getattr(self.dataloader, "positions_known", False):
             self._place_loader((state or {}).get("dataloader"))
+        elif iteration:
+            self._say_what_repeats()
+
+    def _say_what_repeats(self) -> None:
+        why = getattr(self.dataloader, "why_not", "") or f"{type(self.dataloader).__name__} is no torch DataLoader."
+        self._runner.logger.warning(
+            "The position in the training data is not known, so the data begins anew: what was used of the pass before "
+            f"the save comes again. {why}"
+        )
 
     def _place_loader(self, state: StateDict | None) -> None:
         """Send the loader to where the run stands; `state` is its own, if the checkpoint has one."""
@@ -103,16 +124,60 @@ class _TrainLoop(BaseLoop):
 
     def _validate_if_due(self, last: int) -> None:
         """Run the validation loop at every `val_interval`-th position from `val_begin` on, and at the last."""
+        if self._ticker is not None:
+            self._validate_if_passed(self._ticker)
+            return
         runner, position = self._runner, self._position()
         self._validation_checked = position
         if runner.val_loop is None or position < self.val_begin:
             return
         if position % self.val_interval == 0 or position == last:
-            runner.val_loop.run()
+            self._validate()
+
+    def _validate_if_passed(self, ticker: Ticker) -> None:
+        """Run the validation loop if its interval has passed at the end of the step just made, and after the last."""
+        self._validation_checked = self._iter
+        due = ticker.due(self._iter) or self._iter == self._max_iters
+        if due and self._runner.val_loop is not None and self._may_validate():
+            self._validate()
+
+    def _will_end_epoch(self) -> bool:
+        """Whether the next thing to come is the end of an epoch, and with it the validation that is due there."""
+        return False
+
+    def _may_validate(self) -> bool:
+        """Whether `val_begin` is reached, by the step just made."""
+        return self._iter >= self.val_begin
+
+    def _count(self) -> int:
+        """What validations are counted by: the position, or steps where they may come inside an epoch."""
+        return self._position() if self._ticker is None else self._iter
+
+    def _validate(self) -> None:
+        self._before_validation = random_state()
+        self._runner.val_loop.run()
+        self._before_validation = None
+
+    def abandon_validation(self) -> bool:
+        """Stand as if the running validation had not begun, for a save; a resumed run makes it again.
+
+        Returns:
+            Whether there is one that this loop has begun.
+        """
+        if self._before_validation is None:
+            return False
+        restore_random_state(self._before_validation)
+        self._before_validation = None
+        self._validation_checked = self._count() - 1
+        if self._ticker is not None:
+            self._ticker.undo()
+        return True
 
     def _catch_up(self, last: int) -> None:
         """Make the validation that was due when the checkpoint was saved, right before it: as if never stopped."""
-        if self._validation_checked < self._position():
+        if self._ticker is not None:
+            self._ticker.start()
+        if self._validation_checked < self._count() and not self._will_end_epoch():
             self._decide_current_val_interval()
             self._validate_if_due(last)
 
@@ -126,19 +191,22 @@ class _TrainLoop(BaseLoop):
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(_TrainLoop):
-    """Trains for a number of epochs; validates between epochs.
+    """Trains for a number of epochs; validates between epochs, or inside them where `val_interval` says so.
 
     Args:
         runner: the runner.
         dataloader: a loader or its config.
         max_epochs: epochs to train.
         val_begin: first epoch (from 1) after which validation may come.
-        val_interval: validate every so many epochs; the last epoch is always followed by a validation.
+        val_interval: validate every so many epochs, or at an interval such as '500it', '0.25ep' or '10min'; the last
+            epoch is always followed by a validation.
         dynamic_intervals: pairs (epoch, interval): from that epoch on, that interval.
 
     Raises:
         ArgumentError: a count or an interval is not a whole number of at least 1.
     """
+
+    in_epochs = True
 
     def __init__(
         self,
@@ -146,7 +214,7 @@ class EpochBasedTrainLoop(_TrainLoop):
         dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
         max_epochs: int,
         val_begin: int = 1,
-        val_interval: int = 1,
+        val_interval: Union[int, str] = 1,  # noqa: UP007
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
         check_count("max_epochs", max_epochs)
@@ -184,11 +252,34 @@ class EpochBasedTrainLoop(_TrainLoop):
         runner.model.train()
         if getattr(self.dataloader, "positions_known", False):
             self.dataloader.seek(self._epoch, self._first_batch)
-        for idx, data_batch in enumerate(self.open_batches(), self._first_batch):
+        batches = self.open_batches() if self._ticker is None else self._with_validations(self._ticker)
+        for idx, data_batch in enumerate(batches, self._first_batch):
             self.run_iter(idx, data_batch)
         self._first_batch = 0
         runner.call_hook("after_train_epoch")
         self._epoch += 1
+
+    @property
+    def inside_epoch(self) -> bool:
+        """Whether the epoch that goes on has had some of its steps."""
+        return self._iter % (self._max_iters // self._max_epochs) > 0
+
+    def _with_validations(self, ticker: Ticker) -> Iterator[Any]:
+        """The batches of a pass, and between two of them the validations that are due.
+
+        One that is due after the last batch waits for what hooks do at the end of the epoch.
+        """
+        for data_batch in self.open_batches():
+            yield data_batch
+            if self.inside_epoch:
+                self._validate_if_passed(ticker)
+                self._runner.model.train()
+
+    def _may_validate(self) -> bool:
+        return self._iter > (self.val_begin - 1) * (self._max_iters // self._max_epochs)
+
+    def _will_end_epoch(self) -> bool:
+        return self._ticker is not None and self._first_batch * self._max_epochs == self._max_iters
 
     def run_iter(self, idx: int, data_batch: Sequence[dict[str, Any]]) -> None:
         """One training step; `idx` counts the batches of the epoch from 0."""
@@ -197,7 +288,7 @@ class EpochBasedTrainLoop(_TrainLoop):
     def _place_loader(self, state: StateDict | None) -> None:
         if state is not None:
             self.dataloader.load_state_dict(state)
-            self._first_batch = state["consumed"] if state["pass_index"] == self._epoch else 0
+            self._first_batch = self.dataloader.consumed if self.dataloader.pass_index == self._epoch else 0
 
     def _position(self) -> int:
         return self._epoch
@@ -212,7 +303,7 @@ class IterBasedTrainLoop(_TrainLoop):
         dataloader: a loader or its config; it is started anew whenever it is exhausted.
         max_iters: training steps to make.
         val_begin: first iteration (from 1) after which validation may come.
-        val_interval: validate every so many iterations, and after the last.
+        val_interval: validate every so many iterations, or at an interval such as '2ep' or '10min', and after the last.
         dynamic_intervals: pairs (iteration, interval): from that iteration on, that interval.
 
     Raises:
@@ -225,7 +316,7 @@ class IterBasedTrainLoop(_TrainLoop):
         dataloader: Union[DataLoader[Any], dict[str, Any]],  # noqa: UP007
         max_iters: int,
         val_begin: int = 1,
-        val_interval: int = 1000,
+        val_interval: Union[int, str] = 1000,  # noqa: UP007
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
         check_count("max_iters", max_iters)
@@ -331,8 +422,8 @@ class _InfiniteDataloaderIterator:
 
     def go_to(self, state: StateDict) -> None:
         """Go on from a state of the loader."""
-        self._epoch = state["pass_index"]
         self._dataloader.load_state_dict(state)
+        self._epoch = self._dataloader.pass_index
         self._iterator, self._started = None, iter(self._dataloader) if self._starts_at_once else None
 
     def skip(self, count: int) -> None:
