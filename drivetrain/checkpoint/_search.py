@@ -54,7 +54,7 @@ def _recorded(path: str | Path) -> str | None:
     return beside if isfile(beside) else recorded
 
 
-def find_good_checkpoint(path: str | Path) -> str | None:
+def find_good_checkpoint(path: str | Path, *, back: int = 0, since: int = 0) -> str | None:
     """The newest checkpoint of a run that is whole: the one that `last_checkpoint` names, else the newest file left.
 
     A file that is gone, cut off or damaged is passed over, with a line in the log that says which and why. An address
@@ -62,6 +62,9 @@ def find_good_checkpoint(path: str | Path) -> str | None:
 
     Args:
         path: the work_dir, local or a URL.
+        back: go so many whole checkpoints further back, as far as there are; two names of one file count once.
+        since: pass over files older than this, in nanoseconds of `os.stat`; the one that `last_checkpoint` names is
+            taken all the same.
 
     Returns:
         The path of the checkpoint, or None when the run has saved none.
@@ -70,16 +73,21 @@ def find_good_checkpoint(path: str | Path) -> str | None:
         CheckpointError: the run has saved, and every file of it is damaged or gone.
     """
     refused: list[str] = []
-    recorded = _recorded(path)
-    for candidate in _candidates(os.fspath(path), recorded):
+    recorded, whole = _recorded(path), ""
+    for candidate in _candidates(os.fspath(path), recorded, since):
         problem = _problem(candidate)
-        if problem is None:
-            if candidate != recorded:
+        if problem is None and not (whole and os.path.samefile(whole, candidate)):
+            if not whole and candidate != recorded:
                 why = "the newest checkpoint that is whole" if refused else f"though {LAST_CHECKPOINT} names none"
                 print_log(f"Going on from {candidate}, {why}.", "current", logging.WARNING)
-            return candidate
-        refused.append(f"{candidate}: {problem}")
-        print_log(f"Refused the checkpoint {refused[-1]}.", "current", logging.ERROR)
+            whole, back = candidate, back - 1
+            if back < 0:
+                break
+        elif problem is not None:
+            refused.append(f"{candidate}: {problem}")
+            print_log(f"Refused the checkpoint {refused[-1]}.", "current", logging.ERROR)
+    if whole:
+        return whole
     if refused:
         raise CheckpointError(
             f"no checkpoint in {os.fspath(path)!r} can be resumed from:\n  " + "\n  ".join(refused) + "\nTo start from "
@@ -88,14 +96,14 @@ def find_good_checkpoint(path: str | Path) -> str | None:
     return None
 
 
-def _candidates(folder: str, recorded: str | None) -> Iterator[str]:
-    """The recorded checkpoint, then the other files of the run, the newest first."""
+def _candidates(folder: str, recorded: str | None, since: int) -> Iterator[str]:
+    """The recorded checkpoint, then the other files of the run that are no older than `since`, the newest first."""
     if recorded:
         yield recorded
     taken = os.path.abspath(recorded or "")
     places = {os.path.abspath(folder), os.path.dirname(taken)} if recorded else {os.path.abspath(folder)}
     others = {(written, name) for place in places for written, name in _files(place) if name != taken}
-    yield from (name for _, name in sorted(others, reverse=True) if _holds_a_run(name))
+    yield from (name for written, name in sorted(others, reverse=True) if written >= since and _holds_a_run(name))
 
 
 def _files(folder: str) -> Iterator[tuple[int, str]]:

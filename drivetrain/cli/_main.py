@@ -35,10 +35,14 @@ _COMMANDS: _Table = {
     "test": ("drivetrain.cli._testing", "test a checkpoint with the test parts of a config"),
     "config": (_CONFIG, "show, explain, compare and check configs"),
     "checkpoint": (_CHECKPOINT, "inspect, verify, convert and strip checkpoints"),
+    "verify-resume": ("drivetrain.cli.verify", "kill a run, resume it, and compare it with one that was never stopped"),
     "replay": ("drivetrain.cli._replay", "run the training step again that a crash capsule holds"),
     "env": ("drivetrain.cli._env", "say what this environment has: versions, devices, optional packages"),
     "demo": ("drivetrain.cli._demo", "train a small ResNet on handwritten digits, in half a minute on a CPU"),
 }
+
+_PASSING_ON = ("verify-resume",)
+"""Commands that hand what stands behind `--` to a program of the user's."""
 
 _EPILOG = """\
 A run in five commands:
@@ -62,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"drivetrain {__version__}")
     arguments = list(sys.argv[1:] if argv is None else argv)
     _add_commands(parser, _COMMANDS, arguments)
-    options = parser.parse_args(arguments)
+    end = arguments.index("--") if arguments[:1] in ([name] for name in _PASSING_ON) and "--" in arguments else None
+    options = parser.parse_args(arguments[:end])
+    options.passed_on = [] if end is None else arguments[end + 1 :]
     try:
         code: int = importlib.import_module(options.module).run(options)
     except (DrivetrainError, OSError) as error:

@@ -16,7 +16,7 @@ from drivetrain.typing import StateDict
 from ._fingerprint import OnChange, check_on_change, fingerprint, settled
 from ._keyed import WorkerStart, keyed
 from ._obstacles import generator_of, obstacle
-from ._order import Entry, Order, Position
+from ._order import Entry, Order, Position, Watch
 from ._passes import MainPass, MarkedPass, Pass
 from ._samplers import DefaultSampler, InfiniteSampler
 from ._streams import WORKERS, MainProcess, mixed
@@ -49,11 +49,16 @@ class DataLoader(TorchDataLoader[Any]):
             'refuse' it, 'restart' with a new pass, or 'keep' the number of batches.
         **kwargs: as for torch's `DataLoader`.
 
+    Attributes:
+        watch_indices: called with the number of the pass, that of the batch, and the batch's indices, before it is
+            fetched (workers fetch ahead); of passes that begin after it was set. None by default.
+
     Raises:
         ArgumentError: `streams` or `on_change` is none of these.
         ArgumentTypeError: `seed` is no int.
     """
 
+    watch_indices: Watch | None = None
     _view_class: type = TorchDataLoader
     _original: TorchDataLoader[Any] | None = None
     on_change: OnChange = "refuse"
@@ -333,7 +338,7 @@ class DataLoader(TorchDataLoader[Any]):
     def _order(self, position: Position) -> Order:
         size = 0 if self._is_iterable or not hasattr(self.dataset, "__len__") else len(self.dataset)
         order = Order(self.sampler, self.batch_sampler, size, self._seed_of_keys, self.num_workers == 0)
-        order.position = position
+        order.position, order.watch = position, self.watch_indices
         return order
 
     def _entry_of(self, number: int, consumed: int) -> Entry | None:
@@ -396,7 +401,7 @@ class DataLoader(TorchDataLoader[Any]):
             self._view = view if self.persistent_workers and self.num_workers > 0 else None
         if not self._is_iterable:
             order: Order = view._index_sampler
-            order.position, order.seed = position, self._seed_of_keys
+            order.position, order.seed, order.watch = position, self._seed_of_keys, self.watch_indices
         return view
 
     def _new_view(self, position: Position) -> TorchDataLoader[Any]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice, starmap
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.utils.data import BatchSampler
 
 from ._samplers import DefaultSampler, InfiniteSampler
-from ._streams import ORDER, SAMPLE, STEP, Keys, MainProcess, Streams, isolated, mixed
+from ._streams import ORDER, SAMPLE, STEP, Keys, MainProcess, OtherKey, Streams, isolated, mixed
 from ._worker_states import Skip, WorkerStates
+
+Watch: TypeAlias = Callable[[int, int, list[Any]], None]
+"""Is told the number of a pass, that of a batch in it, and the batch's indices."""
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Order:
         self.size, self.seed, self.in_main = size, seed, in_main
         self.position = Position()
         self.main: MainProcess | None = None
+        self.watch: Watch | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -92,8 +96,9 @@ class Order:
         if self.seed is None:
             turns = 0 if position.workers is None else position.workers.turn(0)
             empty: list[Any] = [[] if self.batched else Skip() for _ in range(turns)]
-            return chain(empty, self._plain(position)) if empty else self._plain(position)
-        items = self._keyed(position, Keys(Streams(SAMPLE, self.seed, position.number), self.size))
+            plain = self._watched(self._plain(position))
+            return chain(empty, plain) if empty else plain
+        items = self._watched(self._keyed(position, Keys(Streams(SAMPLE, self.seed, position.number), self.size)))
         if not self.in_main:
             return items
         self.main = MainProcess(Streams(STEP, self.seed, position.number), position.consumed)
@@ -114,6 +119,20 @@ class Order:
     def endless(self) -> bool:
         """Whether the sampler goes on in the next pass where this one stops."""
         return self.starts_anywhere and type(self.sampler) is InfiniteSampler
+
+    def _watched(self, items: Iterator[Any]) -> Iterator[Any]:
+        """The items, of which `watch` is told before each is fetched."""
+        watch, position = self.watch, self.position
+        if watch is None:
+            return items
+
+        def told() -> Iterator[Any]:
+            for number, item in enumerate(items, position.consumed):
+                keys = item if self.batched else [item]
+                watch(position.number, number, [key.index if type(key) is OtherKey else key for key in keys])
+                yield item
+
+        return told()
 
     def _plain(self, position: Position) -> Iterator[Any]:
         if position.consumed and self.starts_anywhere:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drivetrain.errors import ArgumentError, ArgumentTypeError
 from drivetrain.typing import RunnerLike
 from drivetrain.utils import Interval, Ticker
 
@@ -52,3 +53,39 @@ def epochs_by_steps(runner: RunnerLike, given: Any, interval: Any) -> Interval |
     """The same interval in steps, where the user gave text such as '1ep' and the loop counts no epochs."""
     counts_steps = getattr(runner.train_loop, "in_epochs", True) is False
     return Interval.parse("interval", given) if type(given) is str and type(interval) is int and counts_steps else None
+
+
+def read_steps(name: str, interval: Any) -> Any:
+    """An interval that has to be a number of steps: an int, or an `Interval` in parts of epochs.
+
+    Raises:
+        ArgumentError: it is a time, a text that is no interval, or below 1.
+        ArgumentTypeError: it is neither a whole number nor text.
+    """
+    if type(interval) is str:
+        every = Interval.parse(name, interval)
+        if every.unit == "s":
+            raise ArgumentError(f"{name}={interval!r} is a time, and here steps count: '500it', or '0.5ep'.")
+        return every if every.iterations is None else every.iterations
+    if type(interval) is not int:
+        raise ArgumentTypeError(f"{name} takes a whole number, got {interval!r} of type {type(interval).__name__}.")
+    if interval < 1:
+        raise ArgumentError(f"{name} takes a number of at least 1, got {interval}.")
+    return interval
+
+
+def steps_of(name: str, interval: Any, runner: RunnerLike) -> int:
+    """What `read_steps` returned, in steps of this run; at least one.
+
+    Raises:
+        ArgumentError: it counts epochs, and the loader has no length.
+    """
+    if type(interval) is int:
+        return interval
+    try:
+        length = len(runner.train_dataloader)
+    except TypeError:
+        raise ArgumentError(
+            f"{name}={str(interval)!r} counts epochs, and the loader has no length. Give steps: '500it'."
+        ) from None
+    return max(1, round(interval.every * length))

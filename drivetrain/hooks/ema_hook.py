@@ -14,6 +14,7 @@ from drivetrain.model import is_model_wrapper
 from drivetrain.registry import HOOKS, MODELS
 from drivetrain.typing import RunnerLike
 
+from ._intervals import read_steps, steps_of
 from .hook import DATA_BATCH, Hook
 
 
@@ -31,7 +32,8 @@ class EMAHook(Hook):
         strict_load: on resume, accept only an exact match of the average's entries.
         begin_iter: first iteration (from 1) that is averaged.
         begin_epoch: first epoch (from 1) that is averaged; set one of the two.
-        **kwargs: arguments of the average, such as `momentum`.
+        **kwargs: arguments of the average, such as `momentum`; its `interval` may be '10it' or '0.25ep' too, counted in
+            updates of the optimizer.
 
     Raises:
         ArgumentError: a begin is negative, or both are set.
@@ -56,6 +58,7 @@ class EMAHook(Hook):
             raise ArgumentError(f"set begin_iter or begin_epoch, not both: got {begin_iter} and {begin_epoch}.")
         self.strict_load = strict_load
         self.ema_cfg = {"type": ema_type, **kwargs}
+        self._interval = read_steps("interval", kwargs["interval"]) if type(kwargs.get("interval")) is str else None
         self.begin_iter = begin_iter
         self.begin_epoch = begin_epoch
         self.enabled_by_epoch = begin_epoch > 0
@@ -66,6 +69,8 @@ class EMAHook(Hook):
         """Build the average."""
         model = runner.model
         self.src_model = model.module if is_model_wrapper(model) else model
+        if self._interval is not None:
+            self.ema_cfg["interval"] = steps_of("interval", self._interval, runner)
         self.ema_model: Any = MODELS.build(self.ema_cfg, default_args={"model": self.src_model})
 
     def before_train(self, runner: RunnerLike) -> None:

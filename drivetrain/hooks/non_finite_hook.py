@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, Union
 
 from drivetrain.checkpoint import find_good_checkpoint, wait_for_saves
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NonFiniteError, did_you_mean
+from drivetrain.fileio import join_path, put_text
 from drivetrain.registry import HOOKS
 from drivetrain.typing import RunnerLike, StateDict
+from drivetrain.utils import Interval
 
+from ._intervals import read_steps, steps_of
 from ._non_finite import Finding, LogWatch, bad_weights, finite_names, in_words
 from .hook import DATA_BATCH, Hook
 
 _POLICIES = ("raise", "skip", "rollback")
+_ROLLBACK = re.compile(r"rollback\((\d+)\)")
 
 
 class RollBack(Exception):
@@ -43,13 +47,14 @@ class NonFiniteHook(Hook):
       wait, `train/skipped_steps` counts. Reads one flag from the device at each update. What forward itself changes,
       such as statistics of batch norm, is not undone.
     - 'rollback': go back to the newest checkpoint of this run and train from there; up to the step at which the trouble
-      was found, updates whose gradients are not finite are then left out as with 'skip'.
+      was found, updates whose gradients are not finite are then left out as with 'skip'. 'rollback(2)' goes back to the
+      one before the newest, and so on, as far as there are: trouble may have begun before it could be seen.
 
     With float16 the loss scale leaves out updates itself and an infinite norm is its daily bread: only losses count.
 
     Args:
-        policy: 'raise', 'skip' or 'rollback'.
-        interval: steps after which values are looked at although no log point has read them.
+        policy: 'raise', 'skip', 'rollback' or 'rollback(n)'.
+        interval: steps after which values are looked at although no log point has read them; also '500it', '0.5ep'.
         watch: regular expression; values in whose name it is found decide. Others are only named.
         max_skips: updates left out in a row at which 'skip' gives up with an error.
         max_rollbacks: how often 'rollback' goes back before it gives up.
@@ -67,16 +72,14 @@ class NonFiniteHook(Hook):
     def __init__(
         self,
         policy: str = "raise",
-        interval: int = 100,
+        interval: Union[int, str] = 100,  # noqa: UP007
         watch: str = "loss|grad_norm",
         max_skips: int = 25,
         max_rollbacks: int = 3,
     ) -> None:
-        if policy not in _POLICIES:
-            hint = did_you_mean(str(policy), _POLICIES)
-            raise ArgumentError(f"policy must be 'raise', 'skip' or 'rollback', got {policy!r}.{hint}")
-        self.policy = policy
-        self.interval = _checked_count("interval", interval)
+        self.policy, self.back = _parsed(policy)
+        self._given_interval = read_steps("interval", interval)
+        self.interval: int = 1 if type(self._given_interval) is Interval else self._given_interval
         self.watch = re.compile(watch)
         self.max_skips = _checked_count("max_skips", max_skips)
         self.max_rollbacks = _checked_count("max_rollbacks", max_rollbacks)
@@ -92,6 +95,7 @@ class NonFiniteHook(Hook):
         """Begin to watch, and with 'skip' guard the updates."""
         if not self._has_started:
             self._has_started = True
+            self.interval = steps_of("interval", self._given_interval, runner)
             self._known = finite_names(runner.model)
             # What another run has left in this folder is no place to go back to; what this one resumed from is.
             self._first_record = None if getattr(runner, "_resume", False) else _record_of(runner)
@@ -156,13 +160,17 @@ class NonFiniteHook(Hook):
                 f"this point. {_ADVICE}"
             )
         wait_for_saves()
-        path = None if _record_of(runner) == self._first_record else find_good_checkpoint(runner.work_dir)
+        first, newest = self._first_record, _record_of(runner)
+        since = 0 if first is None else first + 1
+        path = None if newest == first else find_good_checkpoint(runner.work_dir, back=self.back - 1, since=since)
         if path is None:
             raise NonFiniteError(
                 f"{reason}, and policy='rollback' finds no checkpoint of this run in {runner.work_dir} to go back to. "
                 f"Save earlier, such as CheckpointHook(by_epoch=False, interval=500), or use policy='skip'. {_ADVICE}"
             )
         runner.logger.warning(f"{reason}. Going back to {path} ({self.rollbacks} of {self.max_rollbacks} times).")
+        if self.back > 1:  # a run that ends now must not go on from what is newer
+            put_text(path, join_path(runner.work_dir, "last_checkpoint"))
         runner.resume(path)
 
     def _look(self, runner: RunnerLike, step: int) -> None:
@@ -234,6 +242,21 @@ def _record_of(runner: RunnerLike) -> int | None:
     """When the record of the newest checkpoint was written, in nanoseconds; None where there is none."""
     path = os.path.join(runner.work_dir, "last_checkpoint")
     return os.stat(path).st_mtime_ns if os.path.exists(path) else None
+
+
+def _parsed(policy: Any) -> tuple[str, int]:
+    """The policy's name, and how many checkpoints to go back.
+
+    Raises:
+        ArgumentError: there is no such policy.
+    """
+    counted = _ROLLBACK.fullmatch(str(policy))
+    if counted is not None and int(counted[1]) > 0:
+        return "rollback", int(counted[1])
+    if policy not in _POLICIES:
+        hint = did_you_mean(str(policy), _POLICIES)
+        raise ArgumentError(f"policy must be 'raise', 'skip', 'rollback' or 'rollback(n)', got {policy!r}.{hint}")
+    return policy, 1
 
 
 def _checked_count(name: str, value: Any) -> int:

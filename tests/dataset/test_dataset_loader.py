@@ -508,3 +508,19 @@ def test_resetting_the_iterator_starts_persistent_workers_anew_with_the_dataset_
     assert list(loader) == [["second"] * 4]
     loader._DataLoader__initialized = True
     assert list(loader) == [["second"] * 4]
+
+
+@pytest.mark.parametrize("streams", ["sample", "worker"])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", ["default", "in_order", "batch_sampler", "single"])
+def test_whoever_watches_is_told_the_indices_of_every_batch_and_changes_nothing(name, workers, streams):
+    told = {}
+    loader = loader_of(name, workers, streams=streams)
+    loader.watch_indices = lambda number, batch, indices: told.setdefault((number, batch), indices)
+    loader.seek(1, 1)
+    found = [[sample[0] for sample in (batch if type(batch) is list else [batch])] for batch in loader]
+    assert told == {(1, place + 1): indices for place, indices in enumerate(found)}
+    unwatched = loader_of(name, workers, streams=streams)
+    unwatched.seek(1, 1)
+    again = [[sample[0] for sample in (batch if type(batch) is list else [batch])] for batch in unwatched]
+    assert again == found

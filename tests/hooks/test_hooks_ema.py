@@ -347,3 +347,16 @@ def test_validation_sees_the_average_and_the_file_holds_it_under_the_models_name
         assert torch.equal(file["state_dict"][name], average[f"module.{name}"])
         assert torch.equal(file["ema_state_dict"][f"module.{name}"], raw[name])
     assert int(file["ema_state_dict"]["steps"]) == 7
+
+
+@pytest.mark.parametrize(("interval", "updates"), [("3it", 3), ("0.5ep", 4)])
+def test_its_interval_may_have_a_unit(interval: str, updates: int) -> None:
+    runner = runner_with(nn.Linear(2, 2))
+    runner.train_dataloader = range(8)
+    hook = started(EMAHook(interval=interval), runner)
+    assert hook.ema_model.interval == updates
+
+
+def test_an_interval_in_time_is_refused_since_an_average_counts_updates() -> None:
+    with pytest.raises(ArgumentError, match="'10min' is a time, and here steps count"):
+        EMAHook(interval="10min")

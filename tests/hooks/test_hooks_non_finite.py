@@ -9,6 +9,7 @@ import pytest
 import torch
 from toy import Recorder, ToyData, ToyNet, build, loader, only_training, weights_of
 
+from drivetrain.checkpoint import find_good_checkpoint
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from drivetrain.hooks import EMAHook, Hook, NonFiniteHook
 
@@ -224,6 +225,44 @@ def test_damage_found_by_a_save_is_rolled_back_too(tmp_path):
     assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["iter_12.pth", "iter_3.pth", "iter_6.pth", "iter_9.pth"]
 
 
+@pytest.mark.parametrize(("policy", "expected"), [("rollback(2)", "iter_3.pth"), ("rollback(9)", "iter_3.pth")])
+def test_rollback_by_several_goes_that_far_back_and_no_further_than_this_run(tmp_path, policy, expected):
+    other, _ = run(tmp_path, Spoilt({}), None, save=2, steps=4)
+    other.train()  # its iter_2.pth and iter_4.pth stay in the folder
+    hook = NonFiniteHook(policy)
+    runner, _ = run(tmp_path, ByIteration({8: NAN}), hook, log=5, save=3, hooks=[Tell()], log_level="WARNING")
+    runner.train()
+    text = "".join(path.read_text() for path in tmp_path.glob("*/*.log"))
+    assert f"{expected} (1 of 3 times)" in text
+    assert runner.iter == STEPS and runner.optim_wrapper.updates == STEPS - 1
+
+
+def test_a_run_killed_after_going_back_goes_on_from_there_and_not_from_what_is_newer(tmp_path):
+    class Killed(Exception):
+        pass
+
+    class Stop(Hook):
+        def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+            if runner.iter == 3 and (tmp_path / "iter_6.pth").exists():
+                raise Killed
+
+    runner, _ = run(
+        tmp_path, ByIteration({8: NAN}), NonFiniteHook("rollback(2)"), log=5, save=3, hooks=[Tell(), Stop()]
+    )
+    with pytest.raises(Killed):
+        runner.train()
+    assert find_good_checkpoint(tmp_path) == str(tmp_path / "iter_3.pth")
+
+
+@pytest.mark.parametrize(("interval", "steps"), [("7it", 7), ("0.5ep", 5)])
+def test_the_interval_may_have_a_unit(tmp_path, interval, steps):
+    hook = NonFiniteHook(interval=interval)
+    runner, recorder = run(tmp_path, Spoilt({2: INF}), hook)
+    with pytest.raises(NonFiniteError):
+        runner.train()
+    assert hook.interval == steps and len(recorder.losses) == steps - 1
+
+
 def test_rollback_without_a_checkpoint_of_this_run_says_so(tmp_path):
     for _ in range(2):  # the second time the folder holds the checkpoint of another run
         runner, _ = run(tmp_path, Spoilt({2: NAN}), NonFiniteHook("rollback"), log=2, save=5)
@@ -313,7 +352,9 @@ def test_looking_reads_nothing_between_log_points(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"policy": "rase"}, ArgumentError, "'raise', 'skip' or 'rollback', got 'rase'. Did you mean 'raise'"),
+        ({"policy": "rase"}, ArgumentError, "'rollback\\(n\\)', got 'rase'. Did you mean 'raise'"),
+        ({"policy": "rollback(0)"}, ArgumentError, "got 'rollback\\(0\\)'"),
+        ({"interval": "10min"}, ArgumentError, "'10min' is a time, and here steps count"),
         ({"interval": 0}, ArgumentError, "interval takes a number of at least 1, got 0"),
         ({"max_skips": 1.5}, ArgumentTypeError, "max_skips takes a whole number, got 1.5"),
         ({"max_rollbacks": 0}, ArgumentError, "max_rollbacks"),
