@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import select
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from drivetrain.errors import DrivetrainError, did_you_mean
 from drivetrain.version import __version__
@@ -44,6 +46,9 @@ _COMMANDS: _Table = {
 _PASSING_ON = ("verify-resume",)
 """Commands that hand what stands behind `--` to a program of the user's."""
 
+_NOBODY_READS = 128 + 13
+"""Exit code of a program that SIGPIPE ended."""
+
 _EPILOG = """\
 A run in five commands:
 
@@ -72,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = importlib.import_module(options.module).run(options)
     except (DrivetrainError, OSError) as error:
+        if type(error) is BrokenPipeError and _is_unread(sys.stdout):
+            return _NOBODY_READS
         _explain(error, options)
         return 1
     finally:
@@ -96,6 +103,18 @@ def _add_commands(parser: argparse.ArgumentParser, table: _Table, arguments: Seq
             command.set_defaults(command=command.prog, module=target)
     if asked is not None and asked not in table:
         parser.error(f"there is no command {asked!r}.{did_you_mean(asked, table)} Commands: {', '.join(table)}.")
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether whoever read the output has gone, as `head` does; then nothing more is written to it."""
+    if not hasattr(select, "poll"):
+        return False
+    pipe = select.poll()
+    pipe.register(stream.fileno(), 0)
+    if not any(state & (select.POLLERR | select.POLLHUP) for _, state in pipe.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes it once more at its end
+    return True
 
 
 def _explain(error: Exception, options: argparse.Namespace) -> None:
