@@ -37,15 +37,15 @@ def read_idx(root: Path, name: str) -> Tensor:
 
 
 class FashionMNIST(Dataset[dict[str, Any]]):
-    """Images uint8 (1, 28, 28); in training, half of them are mirrored."""
+    """Images uint8 (1, 28, 28); in training, half of them are mirrored, unless `flip` is off."""
 
     METAINFO = {"classes": CLASSES}
 
-    def __init__(self, root: str, train: bool) -> None:
+    def __init__(self, root: str, train: bool, flip: bool = True) -> None:
         part = "train" if train else "t10k"
         self.images = read_idx(Path(root), f"{part}-images-idx3-ubyte").unsqueeze(1)
         self.labels = read_idx(Path(root), f"{part}-labels-idx1-ubyte").long()
-        self.train = train
+        self.flips = train and flip
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class FashionMNIST(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image = self.images[index]
-        if self.train and torch.rand(()) < 0.5:
+        if self.flips and torch.rand(()) < 0.5:
             image = image.flip(-1)
         return {"inputs": image, "labels": self.labels[index]}
 

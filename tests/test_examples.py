@@ -60,3 +60,23 @@ def test_the_gan_trains_each_network_on_its_own_loss(images: Path, tmp_path: Pat
         moved = {key.split(".")[0] for key, weight in runner.model.named_parameters() if not weight.equal(before[key])}
         assert moved == {name} and list(losses) == [f"loss_{name}"]
         assert all(p.grad is None for p in getattr(runner.model, other).parameters())
+
+
+@pytest.fixture
+def labelled(images: Path) -> Path:
+    """The four files: 40 labelled images to train on, 10 to test on."""
+    for part, size in (("train", 40), ("t10k", 10)):
+        labels = (torch.arange(size) % 10).byte().numpy().tobytes()
+        (images / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, size) + labels)
+    pixels = torch.randint(256, (10, 28, 28), dtype=torch.uint8).numpy().tobytes()
+    (images / "t10k-images-idx3-ubyte").write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, 10, 28, 28) + pixels)
+    return images
+
+
+@pytest.mark.parametrize("more", [[], ["--plain"]])
+def test_mixing_trains_and_validates_with_whole_labels(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    mix = example("fashion_mnist_mix")
+    assert 0 <= mix.main([*f"--data-root {labelled} --work-dir {tmp_path / 'work'} --epochs 2".split(), *more]) <= 100

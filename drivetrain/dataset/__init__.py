@@ -8,7 +8,10 @@ from ._collate import COLLATE_FUNCTIONS as COLLATE_FUNCTIONS
 from ._collate import default_collate as default_collate
 from ._collate import pseudo_collate as pseudo_collate
 from ._compose import Compose as Compose
+from ._keyed import current_pass as current_pass
 from ._loader import DataLoader as DataLoader
+from ._mosaic import MosaicDataset as MosaicDataset
+from ._pack import pack_collate as pack_collate
 from ._samplers import DefaultSampler as DefaultSampler
 from ._samplers import InfiniteSampler as InfiniteSampler
 from ._streams import SampleKey as SampleKey

@@ -65,3 +65,12 @@ def joined(prefix: str, path: Any) -> str:
             f"a path of an annotation must be a str, got {type(path).__name__}: {path!r}. Its key stands in "
             "data_prefix; leave it out there, or override parse_data_info()."
         ) from None
+
+
+def check_serialize(serialize_data: Any) -> None:
+    """Refuse a text other than 'columns'."""
+    if type(serialize_data) is str and serialize_data != "columns":
+        raise ArgumentError(
+            f"serialize_data must be True, False or 'columns', got {serialize_data!r}."
+            f"{did_you_mean(serialize_data, ['columns'])}"
+        )

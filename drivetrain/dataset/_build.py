@@ -15,31 +15,40 @@ from torch.utils.data import IterableDataset
 from drivetrain.device import has_pinned_memory
 from drivetrain.dist import get_rank, get_world_size
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotFoundError, did_you_mean
+from drivetrain.logging import print_log
 from drivetrain.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
 
 from ._collate import pseudo_collate
 from ._configs import is_config
 from ._fingerprint import check_on_change
 from ._loader import DataLoader, StreamsMode
+from ._pack import pack_collate
 from ._workers import worker_init_fn
 
 _TORCH_KEYS = tuple(inspect.signature(TorchDataLoader.__init__).parameters)[1:]
 _KEYS = (*_TORCH_KEYS, "num_batch_per_epoch", "disable_subprocess_warning", "on_change")
 _default_streams: ContextVar[StreamsMode] = ContextVar("default_streams", default="sample")
+_default_packed: ContextVar[bool] = ContextVar("default_packed", default=False)
 
 
 @contextmanager
-def streams_by_default(streams: StreamsMode) -> Iterator[None]:
+def streams_by_default(streams: StreamsMode, *, packed: bool = False) -> Iterator[None]:
     """Give loaders that are built inside the block these streams, unless they ask for others.
 
     A run builds its loaders in such blocks: loops of other packages call `build_dataloader` with the contract's
     arguments, which have no place for streams.
+
+    Args:
+        streams: 'sample' or 'worker'.
+        packed: let loaders with workers or pinned memory use `pack_collate` where their config names `pseudo_collate`
+            or nothing.
     """
-    token = _default_streams.set(streams)
+    token, packed_token = _default_streams.set(streams), _default_packed.set(packed)
     try:
         yield
     finally:
         _default_streams.reset(token)
+        _default_packed.reset(packed_token)
 
 
 def build_dataloader(
@@ -53,7 +62,8 @@ def build_dataloader(
 
     The keys: `dataset` (an object, or a config for DATASETS), `sampler` (an object, a config for DATA_SAMPLERS, which
     gets `dataset` and `seed`, or None for torch's), `batch_sampler` (likewise; gets `sampler` and `batch_size`),
-    `collate_fn` (a callable, or a config for FUNCTIONS whose other keys are passed on; by default `pseudo_collate`),
+    `collate_fn` (a callable, or a config for FUNCTIONS whose other keys are passed on; by default `pseudo_collate`, in
+    a run whose preprocessor is an `ImgDataPreprocessor` `pack_collate` where there are workers or pinned memory),
     `worker_init_fn` (likewise; by default the function of that name), `num_batch_per_epoch` (use only as many samples
     as make so many batches), `disable_subprocess_warning`, `on_change` (see `DataLoader`), and all arguments of
     torch's `DataLoader`; of these `pin_memory` is by default True where there is an accelerator that copies from pinned
@@ -190,11 +200,26 @@ def _worker_init(cfg: dict[str, Any], seed: int | None) -> Callable[..., Any] | 
 
 
 def _collate(cfg: dict[str, Any]) -> dict[str, Any]:
+    given = cfg.get("collate_fn")
     if "collate_fn" in cfg:
-        return {"collate_fn": _function("collate_fn", cfg["collate_fn"])}
+        collate = _function("collate_fn", given)
+        return {"collate_fn": collate if collate is given else _packing(collate, cfg)}
     # Without batches there is nothing to collate: torch's own default converts arrays to tensors.
     whole = cfg.get("batch_size", 1) is None and cfg.get("batch_sampler") is None
-    return {} if whole else {"collate_fn": pseudo_collate}
+    return {} if whole else {"collate_fn": _packing(pseudo_collate, cfg)}
+
+
+def _packing(collate: Callable[..., Any], cfg: dict[str, Any]) -> Callable[..., Any]:
+    """`pack_collate` in the place of `pseudo_collate` where that is wanted and pays."""
+    pays = cfg.get("num_workers", 0) > 0 or cfg["pin_memory"]
+    if collate is not pseudo_collate or not pays or not _default_packed.get():
+        return collate
+    print_log(
+        "Batches are packed: the tensors of a list lie in one buffer, which is sent, pinned and moved as a whole "
+        "(pack_collate). collate_fn=pseudo_collate, the function itself, leaves them apart.",
+        logger="current",
+    )
+    return pack_collate
 
 
 def _function(role: str, given: Any) -> Callable[..., Any]:

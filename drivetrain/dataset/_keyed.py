@@ -8,7 +8,20 @@ from typing import Any
 from torch.utils.data import StackDataset, Subset, get_worker_info
 
 from ._streams import OtherKey, SampleKey, batch_stream, own_numpy, seed_stream
-from ._worker_signals import outlive_signals
+from ._worker_signals import settle_in
+
+_pass_index: int | None = None
+"""The pass of the sample that is being fetched in this process."""
+
+
+def current_pass() -> int | None:
+    """The number of the pass for which a sample is being fetched, from 0: an epoch of the run, where a pass is one.
+
+    It comes with the sample's key, so that a worker knows it without being told or restarted, whatever it has fetched
+    ahead, and after a resume too. None where samples come without keys: with `streams='worker'`, or outside of a loader
+    of the engine.
+    """
+    return _pass_index
 
 
 class KeyedDataset:
@@ -22,8 +35,13 @@ class KeyedDataset:
         self.dataset = dataset
 
     def __getitem__(self, key: SampleKey | OtherKey) -> Any:
+        global _pass_index
         seed_stream(key.stream)
-        return self.dataset[int(key) if type(key) is SampleKey else key.index]  # type: ignore[union-attr]
+        _pass_index = key.pass_index
+        try:
+            return self.dataset[int(key) if type(key) is SampleKey else key.index]  # type: ignore[union-attr]
+        finally:
+            _pass_index = None
 
 
 class KeyedBatchDataset(KeyedDataset):
@@ -31,8 +49,13 @@ class KeyedBatchDataset(KeyedDataset):
 
     def __getitems__(self, keys: Sequence[SampleKey | OtherKey]) -> Any:
         """The samples of a batch."""
+        global _pass_index
         seed_stream(batch_stream(keys))
-        return self.dataset.__getitems__([_index(key) for key in keys])
+        _pass_index = keys[0].pass_index if keys else None
+        try:
+            return self.dataset.__getitems__([_index(key) for key in keys])
+        finally:
+            _pass_index = None
 
 
 def keyed(dataset: Any) -> KeyedDataset:
@@ -64,7 +87,7 @@ class WorkerStart:
         self.worker_init_fn = worker_init_fn
 
     def __call__(self, worker_id: int) -> None:
-        outlive_signals()
+        settle_in()
         info: Any = get_worker_info()
         # WorkerInfo refuses plain assignment; the keyed dataset is ours and no business of a worker_init_fn.
         object.__setattr__(info, "dataset", info.dataset.dataset)

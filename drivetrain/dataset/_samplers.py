@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sized
+from array import array
+from collections.abc import Callable, Iterator, Sequence, Sized
 
 import torch
 from torch.utils.data import Sampler
@@ -36,11 +37,8 @@ class DefaultSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """The indices of this rank, in this epoch's order."""
-        order = self._order()
-        if not order:
-            return iter(())
-        order = (order * math.ceil(self.total_size / len(order)))[: self.total_size]
-        return iter(order[self.rank : self.total_size : self.world_size])
+        order, places = self._order(), range(self.rank, self.total_size, self.world_size)
+        return (order[place % len(order)] for place in places)
 
     def __len__(self) -> int:
         """Samples of this rank in a pass."""
@@ -61,13 +59,13 @@ class DefaultSampler(Sampler[int]):
         for place in range(self.rank + start * self.world_size, self.total_size, self.world_size):
             yield order[place % len(order)], place // len(order)
 
-    def _order(self) -> list[int]:
+    def _order(self) -> Sequence[int]:
+        """The order of all ranks, in 8 bytes a sample: a list takes 40."""
         size = len(self.dataset)
         if not self.shuffle:
-            return list(range(size))
+            return range(size)
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order: list[int] = torch.randperm(size, generator=generator).tolist()
-        return order
+        return array("q", torch.randperm(size, generator=generator).numpy().tobytes())
 
 
 @DATA_SAMPLERS.register_module()

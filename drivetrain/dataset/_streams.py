@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from drivetrain.utils import mixed as mixed
+
 SAMPLE, STEP, ORDER, WORKERS, BATCH = 1, 2, 3, 4, 5
 """What a stream is for; it goes into the mixture, so that no two purposes share a stream."""
 
 _WORD = 0xFFFFFFFF
-_LONG = 0xFFFFFFFFFFFFFFFF
 
 # `random.seed` checks types for 0.7 us before it calls this; the state it sets for an int is the same.
 _random: Any = random.seed.__self__  # type: ignore[attr-defined]
@@ -33,24 +34,26 @@ _seed_torch = torch.default_generator.manual_seed
 
 
 class SampleKey(int):
-    """An index that carries the seed of its sample's random stream through a loader's queue.
+    """An index that carries the seed of its sample's random stream, and the pass, through a loader's queue.
 
-    It equals, hashes and indexes as the index. A copy through pickle keeps the stream; arithmetic gives a plain int.
+    It equals, hashes and indexes as the index. A copy through pickle keeps both; arithmetic gives a plain int.
 
     Args:
         index: the index.
         stream: the seed, 64 bits.
+        pass_index: number of the pass.
     """
 
     stream: int
+    pass_index: int
 
-    def __new__(cls, index: int, stream: int) -> SampleKey:
+    def __new__(cls, index: int, stream: int, pass_index: int = 0) -> SampleKey:
         key = int.__new__(cls, index)
-        key.stream = stream
+        key.stream, key.pass_index = stream, pass_index
         return key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SampleKey, (int(self), self.stream)
+        return SampleKey, (int(self), self.stream, self.pass_index)
 
 
 class OtherKey:
@@ -59,29 +62,16 @@ class OtherKey:
     Args:
         index: the index, handed to the dataset as it is.
         stream: the seed, 64 bits.
+        pass_index: number of the pass.
     """
 
-    __slots__ = ("index", "stream")
+    __slots__ = ("index", "pass_index", "stream")
 
-    def __init__(self, index: Any, stream: int) -> None:
-        self.index, self.stream = index, stream
+    def __init__(self, index: Any, stream: int, pass_index: int = 0) -> None:
+        self.index, self.stream, self.pass_index = index, stream, pass_index
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OtherKey, (self.index, self.stream)
-
-
-def mixed(*numbers: int) -> int:
-    """64 well mixed bits of some whole numbers; order matters.
-
-    Each number is folded in by the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-    """
-    state = 0
-    for number in numbers:
-        state = ((state ^ (number & _LONG)) + 0x9E3779B97F4A7C15) & _LONG
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _LONG
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _LONG
-        state ^= state >> 31
-    return state
+        return OtherKey, (self.index, self.stream, self.pass_index)
 
 
 _new_int: Any = int.__new__
@@ -98,6 +88,7 @@ class Streams:
 
     def __init__(self, purpose: int, seed: int, pass_index: int) -> None:
         self._where = (purpose, seed, pass_index)
+        self.pass_index = pass_index
         self._block = (0, 0)
         self._keys = self._keys_of(0, 0)
 
@@ -130,14 +121,14 @@ class Keys:
     """
 
     def __init__(self, streams: Streams, size: int) -> None:
-        self._of = streams.of
+        self._of, self._pass_index = streams.of, streams.pass_index
         self._seen = bytearray(size)
         self._again: dict[int, int] = {}
 
     def made(self, index: int, occurrence: int) -> SampleKey:
         """The key of an index whose occurrence is known."""
         key = _new_int(SampleKey, index)
-        key.stream = self._of(index, occurrence)
+        key.stream, key.pass_index = self._of(index, occurrence), self._pass_index
         return key
 
     def key(self, index: Any) -> SampleKey | OtherKey:
@@ -145,9 +136,9 @@ class Keys:
         if type(index) is int:
             return self.made(index, self._occurrence(index))
         if type(index) is list:
-            return OtherKey(index, mixed(BATCH, *(self.key(item).stream for item in index)))
+            return OtherKey(index, mixed(BATCH, *(self.key(item).stream for item in index)), self._pass_index)
         number = _number(index)
-        return OtherKey(index, self._of(number, self._occurrence(number)))
+        return OtherKey(index, self._of(number, self._occurrence(number)), self._pass_index)
 
     def keys(self, indices: Sequence[Any]) -> list[SampleKey | OtherKey]:
         """The keys of a batch of indices."""

@@ -1,9 +1,18 @@
-"""How worker processes take signals that are meant for the run."""
+"""How a worker process settles in: with signals that are meant for the run, and memory that is its parent's."""
 
 from __future__ import annotations
 
+import gc
 import signal
 from types import FrameType
+
+
+def settle_in() -> None:
+    """What every worker does first."""
+    outlive_signals()
+    # The garbage collector writes into the header of every object that it looks at: a forked worker would copy the
+    # pages of all objects of its parent, which it can never free.
+    gc.freeze()
 
 
 def outlive_signals() -> None:

@@ -21,7 +21,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from drivetrain.logging import print_log
 
-from ._worker_signals import outlive_signals
+from ._worker_signals import settle_in
 
 _fetched_from: dict[str, Any] = {}
 """In a worker process, its dataset with what is around it."""
@@ -68,7 +68,7 @@ class WorkerEntry:
         self.worker_init_fn, self.states, self.turns = worker_init_fn, states, turns
 
     def __call__(self, worker_id: int) -> None:
-        outlive_signals()
+        settle_in()
         info: Any = get_worker_info()
         outer = _fetched_from["dataset"] = info.dataset
         # WorkerInfo refuses plain assignment; the dataset around the user's is no business of a worker_init_fn.

@@ -12,6 +12,7 @@ from drivetrain.errors import ArgumentError, did_you_mean
 from ._devices import backends_by_device
 from ._info import get_world_size
 from ._objects import gather_object
+from ._wire import packed, unpacked
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -51,7 +52,7 @@ def collect_results_cpu(result_part: list[Any], size: int, tmpdir: str | None = 
     """
     if get_world_size() == 1:
         return result_part[:size]
-    return _interleave(gather_object(result_part, 0, _host_group()), size)
+    return _interleave(_gathered(result_part, _host_group()), size)
 
 
 def collect_results_gpu(result_part: list[Any], size: int) -> list[Any] | None:
@@ -63,7 +64,12 @@ def collect_results_gpu(result_part: list[Any], size: int) -> list[Any] | None:
     """
     if get_world_size() == 1:
         return result_part[:size]
-    return _interleave(gather_object(result_part), size)
+    return _interleave(_gathered(result_part, None), size)
+
+
+def _gathered(part: list[Any], group: ProcessGroup | None) -> list[Any] | None:
+    messages = gather_object(packed(part), 0, group)
+    return None if messages is None else list(map(unpacked, messages))
 
 
 def _interleave(parts: list[Any] | None, size: int) -> list[Any] | None:

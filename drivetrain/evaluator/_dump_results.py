@@ -10,6 +10,7 @@ from drivetrain.fileio import dump
 from drivetrain.logging import print_log
 from drivetrain.registry import METRICS
 
+from ._kept import lean, to_host
 from ._metric import BaseMetric, _to_cpu
 
 
@@ -34,10 +35,10 @@ class DumpResults(BaseMetric):
 
     def process(self, data_batch: Any, predictions: Sequence[dict[str, Any]]) -> None:
         """Keep the predictions of one batch, moved to the CPU."""
-        self.results.extend(_to_cpu(predictions))
+        self.results.extend(_to_cpu(to_host(predictions)))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
         """Write the file; there are no values."""
-        dump(results, self.out_file_path)
+        dump(lean(results), self.out_file_path)  # a view would be written with all that it is a view of
         print_log(f"{len(results)} results were written to {self.out_file_path}.", "current")
         return {}

@@ -12,6 +12,7 @@ from drivetrain.errors import ArgumentError, MetricError, did_you_mean
 from drivetrain.logging import print_log
 from drivetrain.tensors import cast
 
+from ._kept import to_host
 from ._values import checked_metrics, with_prefix
 
 _COLLECT_DEVICES = ("cpu", "gpu")
@@ -22,7 +23,8 @@ class BaseMetric(metaclass=ABCMeta):
 
     A subclass appends to `self.results` in `process` and returns values by name from `compute_metrics`. Memory grows
     with the number of samples: above `memory_budget_mb` a warning names the metric. `StreamingMetric` is the way in
-    bounded memory.
+    bounded memory. Now and then the evaluator replaces entries of earlier batches by equal ones that lie on the CPU
+    and share no memory with a batch.
 
     Args:
         collect_device: results of other processes come through 'cpu' (host memory) or 'gpu' (the accelerator's
@@ -94,7 +96,8 @@ class BaseMetric(metaclass=ABCMeta):
                 "current",
                 logging.WARNING,
             )
-        metrics = self._compute_on_main(collect_results(self.results, size, self.collect_device, self.collect_dir))
+        results = to_host(self.results)
+        metrics = self._compute_on_main(collect_results(results, size, self.collect_device, self.collect_dir))
         self.results.clear()
         return metrics
 

@@ -18,9 +18,10 @@ from .hook import DATA_BATCH, Hook
 class RuntimeInfoHook(Hook):
     """Writes what other parts read from the message hub.
 
-    Infos: cfg, seed, experiment_name, drivetrain_version, loop_stage, epoch, iter, max_epochs, max_iters, dataset_meta,
-    and metrics that are not numbers. Scalars: `train/<learning rate>`, `train/<log variable>`, `val/<metric>`,
-    `test/<metric>`. Log variables stay on their device.
+    Infos: cfg, seed, experiment_name, drivetrain_version, loop_stage, epoch, iter, max_epochs, max_iters, epoch_length
+    (batches of a pass, where the loader has a length), dataset_meta, and metrics that are not numbers. Scalars:
+    `train/<learning rate>`, `train/<log variable>`, `val/<metric>`, `test/<metric>`. Log variables stay on their
+    device.
 
     Attributes:
         last_loop_stage: the stage that a validation interrupted.
@@ -47,6 +48,9 @@ class RuntimeInfoHook(Hook):
         hub.update_info("loop_stage", "train")
         for name in ("epoch", "iter", "max_epochs", "max_iters"):
             hub.update_info(name, getattr(runner, name))
+        length = _length(runner.train_dataloader)
+        if length:
+            hub.update_info("epoch_length", length, resumed=False)
         metainfo = getattr(getattr(runner.train_dataloader, "dataset", None), "metainfo", None)
         if metainfo is not None:
             hub.update_info("dataset_meta", metainfo)
@@ -111,6 +115,14 @@ class RuntimeInfoHook(Hook):
     def after_test(self, runner: RunnerLike) -> None:
         """No stage is running."""
         runner.message_hub.pop_info("loop_stage")
+
+
+def _length(loader: Any) -> int:
+    """Batches of a pass; 0 where the loader has no length."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return 0
 
 
 @lru_cache(1024)

@@ -50,6 +50,15 @@ from .base_model import BaseDataPreprocessor as BaseDataPreprocessor
 from .base_model import BaseModel as BaseModel
 from .base_model import CastData as CastData
 from .base_model import ImgDataPreprocessor as ImgDataPreprocessor
+from .batch_augment import BatchAugment as BatchAugment
+from .batch_augment import BatchAugmentChoice as BatchAugmentChoice
+from .batch_augment import BatchAugments as BatchAugments
+from .batch_augment import BatchCutMix as BatchCutMix
+from .batch_augment import BatchMixUp as BatchMixUp
+from .batch_augment import BatchMosaic as BatchMosaic
+from .batch_augment import BatchRandomErase as BatchRandomErase
+from .batch_augment import BatchRandomFlip as BatchRandomFlip
+from .batch_augment import BatchRandomResize as BatchRandomResize
 from .wrappers import MMDistributedDataParallel as MMDistributedDataParallel
 from .wrappers import MMSeparateDistributedDataParallel as MMSeparateDistributedDataParallel
 from .wrappers import is_model_wrapper as is_model_wrapper

@@ -55,7 +55,7 @@ def merge_dict(*args: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _checked_sizes(tensors: Any, divisor: int) -> list[tuple[int, ...]]:
-    if type(tensors) not in (list, tuple) or not all(torch.is_tensor(tensor) for tensor in tensors):
+    if not issubclass(type(tensors), (list, tuple)) or not all(torch.is_tensor(tensor) for tensor in tensors):
         raise ArgumentTypeError(f"stack_batch takes a list of tensors, got {type(tensors).__name__}.")
     sizes = [tuple(tensor.shape) for tensor in tensors]
     if not sizes:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from drivetrain.errors import ArgumentError, ArgumentTypeError, NotReadyError, did_you_mean
 from drivetrain.evaluator import Evaluator
 from drivetrain.logging import MessageHub
+from drivetrain.model import ImgDataPreprocessor
 from drivetrain.optim import (
     BaseOptimWrapper,
     OptimWrapperDict,
@@ -62,6 +63,12 @@ def build_model(model: nn.Module | ConfigType) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise ArgumentTypeError(f"the model's config built a {type(built).__name__}, which is no nn.Module.")
     return built
+
+
+def takes_packed(runner: Any) -> bool:
+    """Whether the model's preprocessor is ours for images or a subclass, and so a packed batch is moved by one copy."""
+    preprocessor = getattr(runner.strategy.unwrap(runner.model), "data_preprocessor", None)
+    return issubclass(type(preprocessor), ImgDataPreprocessor)
 
 
 def build_optimizers(model: nn.Module, optim_wrapper: Any) -> BaseOptimWrapper:

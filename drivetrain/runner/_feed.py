@@ -62,6 +62,8 @@ class _Feed:
         self._runner, self._loop, self._prefetcher = runner, runner.train_loop, prefetcher
         self._open_batches, self._train_step = self._loop.open_batches, self._loop.train_step
         self._judged = list(runner.hooks)
+        preprocessor = getattr(runner.strategy.unwrap(runner.model), "data_preprocessor", None)
+        self._look_once = getattr(preprocessor, "look_once", None)
 
     def open_batches(self) -> Iterator[Any]:
         """A pass of the loader. A hook that came later and may change batches makes it a plain one."""
@@ -71,7 +73,10 @@ class _Feed:
         return _Pass(self._loop, batches, self._prefetcher)
 
     def train_step(self, data_batch: Any) -> Any:
-        """The loop's step with the batch on the device."""
+        """The loop's step with the batch on the device; the preprocessor may look at the first one on the host."""
+        if self._look_once is not None:
+            self._look_once(data_batch)
+            self._look_once = None
         return self._train_step(self._prefetcher.moved(data_batch))
 
 

@@ -22,7 +22,9 @@ def promises(preprocessor: Any, name: str) -> bool:
     (True, False)
     """
     definers = [_definer(preprocessor, method) for method in _METHODS]
-    return all(definer is not None and vars(definer).get(name) is True for definer in definers)
+    # An object may take back what its class promises: one that draws random numbers, say, is not pure.
+    kept = getattr(preprocessor, name, None) is True
+    return kept and all(definer is not None and vars(definer).get(name) is True for definer in definers)
 
 
 def _definer(owner: Any, method: str) -> type | None:

@@ -41,7 +41,7 @@ def _visit(name: Any, item: Any, tensors: list[Tensor], facts: list[Fact], ignor
         facts.append((name, item.dtype))
     elif kind in PLAIN:
         facts.append((name, item))
-    elif kind in _CONTAINERS or issubclass(kind, tuple):
+    elif issubclass(kind, _CONTAINERS):
         facts.append((name, (kind, len(item))))
         for part in item:
             _visit(name, part, tensors, facts, ignore)

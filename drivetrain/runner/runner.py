@@ -462,7 +462,7 @@ class Runner:
             return build_dataloader(loader, **seeds)
 
     def _own_streams(self) -> AbstractContextManager[None]:
-        return streams_by_default(self._randomness_cfg["streams"])
+        return streams_by_default(self._randomness_cfg["streams"], packed=build.takes_packed(self))
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         """The train loop."""

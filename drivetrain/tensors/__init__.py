@@ -8,3 +8,8 @@ from ._layers import has_batch_norm as has_batch_norm
 from ._layers import is_norm as is_norm
 from ._nested import cast as cast
 from ._nested import map_tensors as map_tensors
+from ._packed import PackedList as PackedList
+from ._packed import pack_together as pack_together
+from ._packed import packable as packable
+from ._packed import packed_of as packed_of
+from ._packed import unpack_together as unpack_together

@@ -9,6 +9,7 @@ from .interval import Ticker as Ticker
 from .interval import parse_duration as parse_duration
 from .manager import ManagerMeta as ManagerMeta
 from .manager import ManagerMixin as ManagerMixin
+from .mixing import mixed as mixed
 from .objects import get_object_from_string as get_object_from_string
 from .objects import has_method as has_method
 from .objects import is_list_of as is_list_of

@@ -221,5 +221,5 @@ def test_results_under_the_budget_do_not_warn(logged):
      lambda: BaseDataElement(x=torch.zeros(256)), lambda: torch.zeros(256).numpy()],
 )  # fmt: skip
 def test_the_estimate_counts_what_tensors_hold(make):
-    estimate = _memory.estimate_mb([make() for _ in range(10_000)])
-    assert 9.7 < estimate < 35  # 10,000 kilobytes of numbers, and Python's own objects around them
+    weight = _memory.weigh([make() for _ in range(10_000)])
+    assert 9.7 < weight.host < 35 and weight.device == 0  # 10,000 kilobytes of numbers, and the objects around them

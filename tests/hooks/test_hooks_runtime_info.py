@@ -56,6 +56,17 @@ def test_facts_of_the_run_and_of_training_are_infos(runner: Any) -> None:
     assert runner.message_hub.get_info("epoch") == 2
 
 
+def test_the_length_of_an_epoch_is_an_info_where_the_loader_has_one(runner: Any) -> None:
+    runner.train_dataloader = [1, 2, 3]
+    RuntimeInfoHook().before_train(runner)
+    assert runner.message_hub.get_info("epoch_length") == 3
+    assert "epoch_length" not in runner.message_hub.state_dict()["runtime_info"]
+    runner.train_dataloader = iter([1])
+    runner.message_hub.pop_info("epoch_length")
+    RuntimeInfoHook().before_train(runner)
+    assert runner.message_hub.get_info("epoch_length") is None
+
+
 def test_a_dataset_without_metainfo_is_fine(runner: Any) -> None:
     runner.train_dataloader = []
     RuntimeInfoHook().before_train(runner)

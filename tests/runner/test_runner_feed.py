@@ -205,6 +205,13 @@ def test_hooks_see_the_batch_of_the_host_and_the_model_its_copy(tmp_path, device
     assert seen == [True] * 20
 
 
+def test_the_preprocessor_looks_at_the_first_batch_before_it_is_moved(tmp_path, device, monkeypatch):
+    looked = []
+    monkeypatch.setattr(BaseDataPreprocessor, "look_once", lambda self, data: looked.append(data), raising=False)
+    runner, _ = run(tmp_path, None)
+    assert len(looked) == 1 and looked[0]["inputs"].shape == runner.model.given.shape
+
+
 @pytest.mark.parametrize("place", [0, 1, 7])
 def test_an_error_of_the_dataset_comes_after_the_steps_before_it(tmp_path, device, place):
     class Broken(ToyData):

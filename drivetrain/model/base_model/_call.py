@@ -38,7 +38,7 @@ def call_model(model: nn.Module, forward: Callable[..., Any], data: Any, mode: s
         raise_if_unbound(forward, data, mode, error)
         _raise_if_listed(data, error)
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         _raise_if_bytes(data, error)
         raise
     preprocessor = type(getattr(getattr(model, "module", model), "data_preprocessor", None)).__name__
@@ -91,9 +91,17 @@ def _key_advice(keys: list[str], signature: inspect.Signature) -> str:
     return "".join(advice)
 
 
-def _raise_if_bytes(data: Any, error: RuntimeError) -> None:
+_ABOUT_BYTES = ("unsigned char", "Byte", "uint8", "mixed dtype")
+"""Words by which torch's layers, and its compiler, name values that they cannot compute with."""
+
+_ABOUT_LABELS = ("'indices'", "scalar type Long")
+"""Words for bytes where numbers of classes or words were expected; torch's own message says what is right there."""
+
+
+def _raise_if_bytes(data: Any, error: RuntimeError | ValueError) -> None:
     message = str(error)
-    if ("unsigned char" in message or "Byte" in message) and _has_bytes(data):
+    about_bytes = any(words in message for words in _ABOUT_BYTES)
+    if about_bytes and not any(words in message for words in _ABOUT_LABELS) and _has_bytes(data):
         raise BatchDtypeError(
             f"the network was given uint8 values, which it cannot compute with ({message.splitlines()[0]}). Nothing "
             "normalised the batch: use data_preprocessor=dict(type='ImgDataPreprocessor', mean=[...], std=[...]), or "
@@ -104,9 +112,10 @@ def _raise_if_bytes(data: Any, error: RuntimeError) -> None:
 def _raise_if_listed(data: Any, error: TypeError) -> None:
     """Explain a layer of torch's that met a list of tensors or arrays, as `pseudo_collate` leaves them."""
     named = data.items() if isinstance(data, dict) else enumerate(data)
-    listed = [str(name) for name, value in named if type(value) is list and value and hasattr(value[0], "dtype")]
+    lists = [(name, value) for name, value in named if issubclass(type(value), list)]
+    listed = [str(name) for name, value in lists if value and hasattr(value[0], "dtype")]
     message = str(error)
-    if listed and ("list of [" in message or "not list" in message):
+    if listed and ("list of [" in message or "not list" in message or "not PackedList" in message):
         raise BatchError(
             f"the network was given a list where it takes a tensor ({message.splitlines()[0][:80]}). The batch holds "
             f"lists under {', '.join(map(repr, listed))}: the loader's default, pseudo_collate, does not stack. Stack "

@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from drivetrain.errors import ArgumentError, ArgumentTypeError, BatchError, did_you_mean
-from drivetrain.model._batch import stack_batch
+from drivetrain.errors import ArgumentError, BatchError, did_you_mean
+from drivetrain.model.batch_augment import augment_batch, batch_augmentation
 from drivetrain.registry import MODELS
 from drivetrain.typing import Batch
 
+from ._first_look import FirstLook
+from ._image_batch import make_batch
+from ._image_recipe import Recipe, parse_output_dtype, per_channel
 from ._preprocessor import BaseDataPreprocessor
 
 
@@ -33,10 +35,15 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
         bgr_to_rgb: reverse the three channels.
         rgb_to_bgr: the same; only one of the two may be set.
         non_blocking: let copies from pinned memory run beside the host.
+        output_dtype: of the images that come out: 'fp32', 'bf16', 'fp16' or the dtype itself; None is float32. All is
+            computed in float32 and rounded last.
+        channels_last: let the images that come out lie in memory so, as convolutions on tensor cores want them.
+        batch_augments: batch augmentations or their configs, one or a list, carried out in training on the normalised
+            images and on the targets (`data_samples`, `labels` ...); see `BatchAugments`.
 
     Raises:
         ArgumentError: only one of `mean` and `std` is given, one of them has neither 1 nor 3 values, a std is 0, both
-            swaps are asked for, or the divisor is below 1.
+            swaps are asked for, the divisor is below 1, or `output_dtype` is another.
     """
 
     moves_ahead: bool = True
@@ -53,8 +60,15 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
         bgr_to_rgb: bool = False,
         rgb_to_bgr: bool = False,
         non_blocking: bool | None = False,
+        *,
+        output_dtype: Any = None,
+        channels_last: bool = False,
+        batch_augments: Any = None,
     ) -> None:
         super().__init__(non_blocking)
+        self._batch_augment = batch_augmentation(batch_augments)
+        if self._batch_augment is not None:
+            self.pure = False  # what it draws changes from step to step
         if bgr_to_rgb and rgb_to_bgr:
             raise ArgumentError("bgr_to_rgb and rgb_to_bgr undo each other: set only one of them.")
         if (mean is None) != (std is None):
@@ -64,88 +78,79 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
         self._channel_conversion = bgr_to_rgb or rgb_to_bgr
         self._enable_normalize = mean is not None
         if self._enable_normalize:
-            self.register_buffer("mean", _per_channel("mean", mean), persistent=False)
-            self.register_buffer("std", _per_channel("std", std), persistent=False)
+            self.register_buffer("mean", per_channel("mean", mean), persistent=False)
+            self.register_buffer("std", per_channel("std", std), persistent=False)
         self.pad_size_divisor = pad_size_divisor
         self.pad_value = pad_value
+        self.output_dtype = parse_output_dtype(output_dtype)
+        self.channels_last = channels_last
+        self._first_look = FirstLook(mean, std)
 
     def forward(self, data: Batch, training: bool = False) -> dict[str, Any]:
-        """Turn a batch into normalised float32 images of one size.
+        """Turn a batch into normalised images of one size.
 
         Args:
             data: dict with `inputs`, a tensor (N, C, H, W) or a list of N tensors (C, H, W) whose sizes may differ, of
                 any dtype; `data_samples` and other keys are moved and passed on.
-            training: unused here.
+            training: whether `batch_augments` are carried out.
 
         Returns:
-            A new dict with `inputs`: float32 (N, C, H, W), and `data_samples`, None if there were none.
+            A new dict with `inputs`: (N, C, H, W) of `output_dtype`, and `data_samples`, None if there were none.
 
         Raises:
             BatchError: the batch is no dict with `inputs`, or they are not images of fitting shape.
         """
+        # Asked in this order, so that a compiled forward does not depend on whether somebody has looked.
+        if not torch.compiler.is_compiling() and not self._first_look.done:
+            self._first_look.take(data)
         moved = self.cast_data(data)
         if not hasattr(moved, "get"):
             raise BatchError(_no_dict(moved))
         images = moved.get("inputs")
-        if torch.is_tensor(images):
-            moved["inputs"] = self._pad(self._normalise(_checked(images, 4)))
-        elif type(images) in (list, tuple) and images and all(torch.is_tensor(image) for image in images):
-            moved["inputs"] = self._from_list(list(images))
-        else:
-            raise BatchError(_no_images(moved))
+        if not torch.is_tensor(images):
+            images = _listed(images, moved)
+        elif images.dim() != 4:
+            raise BatchError(_no_batch(images))
+        moved["inputs"] = make_batch(images, self._recipe())
         moved.setdefault("data_samples", None)
+        if training and self._batch_augment is not None:
+            return augment_batch(self._batch_augment, moved, {"inputs": images})
         return moved
 
-    def _from_list(self, images: list[Tensor]) -> Tensor:
-        if images[0].dim() == 3 and len({(image.shape, image.dtype) for image in images}) == 1:
-            # Equal images: pack the bytes first, then one normalisation for all.
-            return self._pad(self._normalise(torch.stack(images)))
-        return stack_batch([self._normalise(image) for image in images], self.pad_size_divisor, self.pad_value)
+    def look_once(self, data: Batch) -> None:
+        """Warn if images seem to have been normalised before; only the first batch that is given is looked at.
 
-    def _normalise(self, images: Tensor) -> Tensor:
-        """Swap and normalise images (..., C, H, W)."""
-        if self._channel_conversion:
-            # Not by a list of indices: that would be copied to the device, and waited for, at every batch.
-            images = _checked(images)[..., :3, :, :].flip(-3)
-        images = images.float()
-        if not self._enable_normalize:
-            return images
-        self._check_channels(images)
-        centred = images - self.mean
-        return centred.div_(self.std) if self.std.shape == self.mean.shape else centred / self.std
+        `forward` does so itself. Whoever moves batches to the device before `forward` calls it with the host's.
 
-    def _check_channels(self, images: Tensor) -> None:
-        if len(self.mean) == 3 and (images.dim() < 3 or images.shape[-3] not in (1, 3)):
-            raise BatchError(
-                f"mean and std have three values, and the images have the shape {tuple(images.shape)}. Give images of "
-                "three channels (or one, which becomes three), or one value for mean and std."
-            )
+        Args:
+            data: a batch on the host; of a batch on a device nothing is read.
+        """
+        if not self._first_look.done:
+            self._first_look.take(data)
 
-    def _pad(self, batch: Tensor) -> Tensor:
-        divisor = self.pad_size_divisor
-        bottom, right = -batch.shape[-2] % divisor, -batch.shape[-1] % divisor
-        return F.pad(batch, (0, right, 0, bottom), value=self.pad_value) if bottom or right else batch
+    def _recipe(self) -> Recipe:
+        mean, std = (self.mean, self.std) if self._enable_normalize else (None, None)
+        dtype = self.output_dtype
+        if dtype is None:
+            # Those of a model that was cast to float64 as a whole; of half precision are computed with as float32.
+            is_double = mean is not None and torch.float64 in (mean.dtype, self.std.dtype)
+            dtype = torch.float64 if is_double else torch.float32
+        divisor, pad = self.pad_size_divisor, self.pad_value
+        return Recipe(mean, std, self._channel_conversion, divisor, pad, dtype, self.channels_last)
 
 
-def _per_channel(name: str, values: Any) -> Tensor:
-    if not hasattr(values, "__len__"):
-        raise ArgumentTypeError(f"{name} must be a sequence of 1 or 3 numbers, got {values!r}. Write [{values!r}].")
-    if len(values) not in (1, 3):
-        raise ArgumentError(f"{name} must have 1 or 3 values, one a channel, got {len(values)}: {values!r}.")
-    if name == "std" and not all(values):
-        raise ArgumentError(f"std must not be 0, got {values!r}: images would become infinite.")
-    return torch.tensor([float(value) for value in values]).view(-1, 1, 1)
+def _listed(images: Any, batch: Any) -> list[Tensor]:
+    """The images of a list or a tuple as a plain list."""
+    if issubclass(type(images), (list, tuple)) and images and all(map(torch.is_tensor, images)):
+        return list(images)
+    raise BatchError(_no_images(batch))
 
 
-def _checked(images: Tensor, dims: int | None = None) -> Tensor:
-    if dims is not None and images.dim() != dims:
-        raise BatchError(
-            f"`inputs` as one tensor must have the shape (N, C, H, W), got {tuple(images.shape)}. Stack images, or "
-            "give a list of (C, H, W) tensors."
-        )
-    if dims is None and (images.dim() < 3 or images.shape[-3] < 3):
-        raise BatchError(f"swapping RGB and BGR needs three channels, got images of shape {tuple(images.shape)}.")
-    return images
+def _no_batch(images: Tensor) -> str:
+    return (
+        f"`inputs` as one tensor must have the shape (N, C, H, W), got {tuple(images.shape)}. Stack images, or give a "
+        "list of (C, H, W) tensors."
+    )
 
 
 def _no_dict(data: Any) -> str:
