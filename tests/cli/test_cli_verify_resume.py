@@ -260,6 +260,13 @@ def test_a_run_that_fails_shows_the_end_of_what_it_said(tmp_path, capsys):
     assert "exit code 1" in text and "| ValueError: no data here" in text and "--keep DIR" in text
 
 
+def test_a_script_that_trains_nothing_is_told_so(tmp_path, capsys):
+    script = tmp_path / "train.py"
+    script.write_text("print('hello')\n")
+    assert main(["verify-resume", str(script)]) == 1
+    assert "without a training step of a Runner" in capsys.readouterr().err
+
+
 @pytest.mark.system
 def test_a_stateful_dataset_is_named_and_its_mended_form_passes(capsys, tmp_path):
     script = str(EXAMPLES / "stateful_dataset.py")

@@ -19,7 +19,7 @@ from drivetrain.cli._text import shown_path
 from drivetrain.errors import ArgumentError
 
 from ._plan import CONFIG, SCRIPT, Plan, kind_of
-from ._record import Difference, Record
+from ._record import FIELDS, Difference, Record
 from ._start import Kill, StartFailed
 
 _EPILOG = """\
@@ -137,6 +137,8 @@ def _at(plan: Plan, folder: Path, name: str, number: int = 0) -> Plan:
 
 
 def _check_length(last: int, kills: int) -> None:
+    if last == 0:
+        raise StartFailed("the run ended without a training step of a Runner. Give what calls `runner.train()`.")
     if last < kills + 2:
         raise StartFailed(
             f"the run made {last} steps, too few to be killed {kills} times in between. Train for longer, or give "
@@ -162,7 +164,6 @@ def _told(part: Record, number: int) -> str:
 def _report(difference: Difference, plan: Plan, folder: Path) -> int:
     """Say what differs first and why; returns the exit code."""
     from ._cause import cause_of
-    from ._steps import FIELDS
 
     when = (
         "before any kill: two starts of this run differ"

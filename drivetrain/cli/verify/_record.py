@@ -10,8 +10,17 @@ from typing import Any
 
 from drivetrain.cli._checkpoint import read
 
-from ._digest import leaves
-from ._steps import FIELDS
+FIELDS = {
+    "samples": "the samples of the batch",
+    "batch": "the batch",
+    "outputs": "losses and what else the step returned",
+    "weights": "weights and buffers",
+    "averages": "averaged weights",
+    "optimizer": "states of the optimizer",
+    "settings": "learning rates and the optimizer's other settings",
+    "random": "random generators of the main process",
+}
+"""What is compared of each step, causes before effects."""
 
 _COMPARED = ("state_dict", "ema_state_dict", "optimizer", "param_schedulers")
 _COMPARED_OF_OURS = ("random", "train_loop", "window")
@@ -101,6 +110,8 @@ def differing_state(first: str, second: str) -> list[str]:
         first: a file.
         second: another.
     """
+    from ._digest import leaves
+
     kept, other = _state_of(first), _state_of(second)
     return differing(dict(leaves(kept)), dict(leaves(other)))
 

@@ -14,21 +14,6 @@ from drivetrain.hooks import Hook
 from . import _digest
 from ._plan import Plan
 
-FIELDS = {
-    "samples": "the samples of the batch",
-    "batch": "the batch",
-    "outputs": "losses and what else the step returned",
-    "weights": "weights and buffers",
-    "averages": "averaged weights",
-    "optimizer": "states of the optimizer",
-    "settings": "learning rates and the optimizer's other settings",
-    "random": "random generators of the main process",
-}
-"""What is compared of each step, causes before effects."""
-
-HINTS = ("attributes", "hooks")
-"""What is noted to find the cause of a difference, and is no difference by itself."""
-
 _SECONDS_TO_BE_KILLED = 600.0
 
 
