@@ -278,6 +278,8 @@ def test_a_stateful_dataset_is_named_and_its_mended_form_passes(capsys, tmp_path
     options = ["--kills", "1", "--steps", "12", "--interval", "3", "--keep", str(kept)]
     assert main(["verify-resume", script, *options, "--", "--mended"]) == 0
     assert "Equal, bit by bit" in capsys.readouterr().out
+    assert main(["verify-resume", script, "--kills", "1", "--steps", "4"]) == 1
+    assert "nothing to resume from" in capsys.readouterr().err
     assert (kept / "cut" / "iter_12.pth").exists() and not Path("work_dirs/stateful_dataset").exists()
 
 

@@ -116,7 +116,7 @@ def verify(plan: Plan, folder: Path, kills: int, seed: int) -> int:
     began = time.monotonic()
     whole = _start.run(_at(plan, folder, "whole"), "whole")
     last = max(whole.rows, default=0)
-    _check_length(last, kills)
+    _check_length(last, kills, plan.interval)
     print(f"Without a stop: {last} steps, saved every {plan.interval} ({time.monotonic() - began:.1f} s).", flush=True)
     parts: list[Record] = []
     for number, kill in enumerate([*_kills(last, kills, seed), None]):
@@ -136,13 +136,18 @@ def _at(plan: Plan, folder: Path, name: str, number: int = 0) -> Plan:
     )  # fmt: skip
 
 
-def _check_length(last: int, kills: int) -> None:
+def _check_length(last: int, kills: int, interval: int) -> None:
     if last == 0:
         raise StartFailed("the run ended without a training step of a Runner. Give what calls `runner.train()`.")
     if last < kills + 2:
         raise StartFailed(
             f"the run made {last} steps, too few to be killed {kills} times in between. Train for longer, or give "
             "fewer --kills."
+        )
+    if last < interval:
+        raise StartFailed(
+            f"the run made {last} steps and is saved every {interval}: there is nothing to resume from. Give a smaller "
+            "--interval, or more --steps."
         )
 
 
@@ -215,15 +220,14 @@ def _compare_ends(folder: Path, last: int, parts: list[Record]) -> int:
     from ._record import differing_state
 
     paths = [find_good_checkpoint(folder / name) for name in ("whole", "cut")]
-    if None not in paths:
-        found = differing_state(str(paths[0]), str(paths[1]))
-        if found:
-            print(f"\nDIFFERENT in the checkpoint behind step {last}: {', '.join(found[:8])}.")
-            print(f"  {shown_path(str(paths[0]))} and {shown_path(str(paths[1]))}; --keep DIR keeps them.")
-            return 1
+    found = differing_state(str(paths[0]), str(paths[1]))
+    if found:
+        print(f"\nDIFFERENT in the newest checkpoint: {', '.join(found[:8])}.")
+        print(f"  {shown_path(str(paths[0]))} and {shown_path(str(paths[1]))}; --keep DIR keeps them.")
+        return 1
     made = sum(len(part.rows) for part in parts)
     print(
         f"\nEqual, bit by bit: samples, batches, losses, weights, averages, optimizer, settings and random states of "
-        f"{last} steps ({made - last} made twice), and the checkpoint behind them."
+        f"{last} steps ({made - last} made twice), and the newest checkpoints."
     )
     return 0
